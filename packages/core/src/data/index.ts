@@ -1,0 +1,1 @@
+export type { Dataset, PassOptions, WeightedBatch } from './dataset'

@@ -1,0 +1,1 @@
+export { grad, valueAndGrad, valueAndGradWithAux } from './value-and-grad'

@@ -1,0 +1,1 @@
+export { fold, key, split, threefry2x32, type Key } from './key'
