@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { OptionError } from './errors'
+import { requireBackend } from './backend'
+import { BackendError, OptionError } from './errors'
 import type { Key } from './random/key'
 import { flatten, isTensor, leaves, unflatten, type Tree, type TreeStructure } from './tree'
 
@@ -28,6 +29,7 @@ function isKey(value: unknown): value is Key {
  *
  * @param fn - pure: reads no values, keeps nothing; its outputs depend on its arguments only
  * @returns a synchronous function of the same arguments
+ * @throws BackendError when no backend was chosen yet, or it cannot compute in the asked precision
  * @throws OptionError when an argument is neither a tree nor a key, or `donate` names a missing argument
  */
 export function compile<Args extends readonly CompileArgument[], Result extends Tree>(
@@ -37,6 +39,10 @@ export function compile<Args extends readonly CompileArgument[], Result extends 
   const name = options.name ?? (fn.name || 'function')
   const donated = new Set(options.donate ?? [])
   return (...args) => {
+    requireBackend()
+    if (options.precision === 'float64') {
+      throw new BackendError(`compile(${name}): precision 'float64' needs a backend that compiles; ${tf.getBackend()} computes in float32`)
+    }
     const argumentLeaves = args.map((argument, i) => (isKey(argument) ? [] : argumentTensors(argument, name, i)))
     for (const index of donated) {
       if (index >= args.length || isKey(args[index])) throw new OptionError(`compile(${name}): donate names argument ${index}, which is not a tree argument`)

@@ -1,3 +1,5 @@
+import './identity'
+
 /**
  * Errors of every @bpf package. They are recognised by a `Symbol.for` marker, not by `instanceof`,
  * so that an error from another copy of the library (a worker, a bundle) is still recognised.

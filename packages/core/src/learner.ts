@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs-core'
 import type { Dataset } from './data/dataset'
 import type { Key } from './random/key'
-import type { FitOptions } from './fit'
+import type { FitOptions } from './training'
 import type { Tree } from './tree'
 
 /** What a checkpoint keeps beside tensors: JSON, and Float64Array for double-precision solver state. */

@@ -230,6 +230,11 @@ export function where<T extends Tree>(condition: tf.Scalar, a: T, b: T): T {
   return map((x, y) => tf.tidy(() => tf.where(condition, x, y)), a, b)
 }
 
+/** {@link tf.tidy} for functions that return trees: frees every tensor made inside except the result's. */
+export function tidy<T extends Tree>(fn: () => T): T {
+  return tf.tidy(() => fn() as tf.TensorContainer) as T
+}
+
 /** Everything allocated since {@link scope} is freed when it is disposed, except what was kept. */
 export interface Scope extends Disposable {
   /** Keeps a tree beyond the end of the scope; the caller owns it then. */
