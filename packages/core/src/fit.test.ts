@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { describe, expect, it } from 'vitest'
-import { fromArrays } from './data/index'
+import { batch, fromArrays, fromStream, shuffle } from './data/index'
 import type { Dataset } from './data/dataset'
 import { BpfError, DataError, OptionError, ShapeError } from './errors'
 import { fit } from './fit'
@@ -21,7 +21,7 @@ type Batch = { x: tf.Tensor; y: tf.Tensor }
 function linearData(): Dataset<Batch> {
   const x = Float32Array.from({ length: 86 }, (_, i) => Math.sin(i * 1.3))
   const y = Float32Array.from({ length: 43 }, (_, i) => 2 * x[2 * i] - 3 * x[2 * i + 1] + 1)
-  return fromArrays({ x: { data: x, shape: [43, 2] }, y: { data: y, shape: [43, 1] } }).shuffle().batch(4) as Dataset<Batch>
+  return batch(shuffle(fromArrays({ x: { data: x, shape: [43, 2] }, y: { data: y, shape: [43, 1] } })), 4)
 }
 
 function predictLinear({ w, b }: Params, x: tf.Tensor): tf.Tensor {
@@ -148,8 +148,10 @@ describe('fit', () => {
   })
 
   it('says when the dataset gives no batch', async () => {
-    const empty = fromArrays({ x: { data: new Float32Array(2), shape: [1, 2] }, y: { data: new Float32Array(1), shape: [1, 1] } }).batch(4) as Dataset<Batch>
-    await expect(fit(linearLearner(), empty, { epochs: 1 })).rejects.toBeInstanceOf(DataError)
+    const one = { x: { data: new Float32Array(2), shape: [1, 2] }, y: { data: new Float32Array(1), shape: [1, 1] } }
+    await expect(fit(linearLearner(), batch(fromArrays(one), 4), { epochs: 1 })).rejects.toThrow('1 examples give no batch of 4')
+    const short = batch(fromStream(async function* () { yield await Promise.resolve(one) }), 4)
+    await expect(fit(linearLearner(), short, { epochs: 1 })).rejects.toBeInstanceOf(DataError)
   })
 
   it('says where a step changes the shape of the state', async () => {
