@@ -3,7 +3,7 @@ import { BackendError, OptionError } from './errors'
 import { registerGradients } from './grad/registry'
 
 /** Backends {@link useBackend} knows by name. */
-export type BackendName = 'tensorflow' | 'wasm' | 'cpu' | 'webgpu'
+export type BackendName = 'tensorflow' | 'onnx' | 'wasm' | 'cpu' | 'webgpu'
 
 /** What {@link useBackend} chose. */
 export interface BackendChoice {
@@ -33,7 +33,7 @@ interface ProcessLike {
   getBuiltinModule?: (name: string) => unknown
 }
 
-const names: readonly BackendName[] = ['tensorflow', 'wasm', 'cpu', 'webgpu']
+const names: readonly BackendName[] = ['tensorflow', 'onnx', 'wasm', 'cpu', 'webgpu']
 const nodeProcess = (globalThis as { process?: ProcessLike }).process
 const inNode = nodeProcess?.versions?.node !== undefined
 
@@ -120,6 +120,19 @@ async function start(name: BackendName, why: string, options: BackendOptions): P
       silenceBanner()
       await activate('cpu')
       return { name, device: 'CPU (JavaScript)', threads: 1, why }
+    }
+    case 'onnx': {
+      const packageName = '@bpf/backend-onnx'
+      let onnx: { threads(): number; nativePackage(): string }
+      try {
+        onnx = (await load(packageName, options)) as typeof onnx
+        onnx.nativePackage()
+      } catch (error) {
+        if (isMissing(error, packageName)) throw new BackendError(`useBackend: the onnx backend is not installed; run: npm i ${packageName}`)
+        throw new BackendError(`useBackend: ${message(error)}`)
+      }
+      await activate('onnx')
+      return { name, device: `CPU (ONNX Runtime from ${onnx.nativePackage()})`, threads: onnx.threads(), why }
     }
     case 'wasm': {
       const wasm = await import('@tensorflow/tfjs-backend-wasm').catch((error: unknown) => {

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { requireBackend } from './backend'
-import { BackendError, OptionError } from './errors'
-import type { Key } from './random/key'
-import { flatten, isTensor, leaves, unflatten, type Tree, type TreeStructure } from './tree'
+import { currentCompiler, type Compiler, type TensorSpec, type Traced } from './compiler'
+import { BackendError, OptionError, TracingError } from './errors'
+import { isKey, symbolicKey, type Key } from './random/key'
+import { flatten, isTensor, leaves, signature, unflatten, type Tree, type TreeStructure } from './tree'
 
 /** Options of {@link compile}. */
 export interface CompileOptions {
@@ -17,20 +18,32 @@ export interface CompileOptions {
 /** What a compiled function takes: trees and keys. Anything else would freeze at its first value. */
 export type CompileArgument = Tree | Key
 
-function isKey(value: unknown): value is Key {
-  return typeof value === 'object' && value !== null && (value as Key).kind === 'bpf.key'
+/** A warning is due when a function was compiled for this many different shapes. */
+const manySignatures = 8
+/** Compiled forms kept per function; the least recently used go first. */
+const keptSignatures = 64
+
+/** One compiled form of a function: for one structure, dtypes and shapes of its arguments. */
+interface CompiledForm {
+  traced: Traced
+  structure: TreeStructure
+  /** Where the keys of the current call are put for the graph's draws. */
+  keys: Key[]
 }
 
 /**
- * Turns a pure function over trees and keys into one native call where the backend can compile
- * (none of the backends of this version does: it runs eagerly, with the same contract and result).
+ * Turns a pure function over trees and keys into one native call where the backend compiles (`onnx`); elsewhere it runs
+ * eagerly, with the same contract and result.
  *
- * The result never aliases an argument, intermediate tensors are freed, the caller owns what it gets.
+ * A compiled form is kept for each structure, dtypes and shapes of the arguments. Captured tensors become constants,
+ * captured `tf.Variable`s are read at each call. The result never aliases an argument, intermediate tensors are freed,
+ * the caller owns what it gets.
  *
  * @param fn - pure: reads no values, keeps nothing; its outputs depend on its arguments only
  * @returns a synchronous function of the same arguments
  * @throws BackendError when no backend was chosen yet, or it cannot compute in the asked precision
  * @throws OptionError when an argument is neither a tree nor a key, or `donate` names a missing argument
+ * @throws TracingError where `fn` reads a value or does something else that cannot be compiled, with the line
  */
 export function compile<Args extends readonly CompileArgument[], Result extends Tree>(
   fn: (...args: Args) => Result,
@@ -38,30 +51,123 @@ export function compile<Args extends readonly CompileArgument[], Result extends 
 ): (...args: Args) => Result {
   const name = options.name ?? (fn.name || 'function')
   const donated = new Set(options.donate ?? [])
+  const forms = new Map<string, CompiledForm>()
+  const seenSignatures: string[][] = []
+
   return (...args) => {
     requireBackend()
-    if (options.precision === 'float64') {
+    const compiler = currentCompiler()
+    if (options.precision === 'float64' && compiler === undefined) {
       throw new BackendError(`compile(${name}): precision 'float64' needs a backend that compiles; ${tf.getBackend()} computes in float32`)
     }
-    const argumentLeaves = args.map((argument, i) => (isKey(argument) ? [] : argumentTensors(argument, name, i)))
+    const tensors = args.map((argument, i) => (isKey(argument) ? [] : argumentTensors(argument, name, i)))
     for (const index of donated) {
       if (index >= args.length || isKey(args[index])) throw new OptionError(`compile(${name}): donate names argument ${index}, which is not a tree argument`)
     }
-    const inputs = new Set(argumentLeaves.flat())
-    let structure: TreeStructure | undefined
-    const owned = tf.tidy(() => {
-      const flat = flatten(fn(...args))
-      structure = flat.structure
-      const seen = new Set<tf.Tensor>()
-      return flat.leaves.map((leaf) => {
-        const aliases = inputs.has(leaf) || seen.has(leaf)
-        seen.add(leaf)
-        return aliases ? leaf.clone() : leaf
-      })
-    })
-    for (const index of donated) for (const leaf of argumentLeaves[index]) leaf.dispose()
-    return unflatten<Result>(structure as TreeStructure, owned)
+    // A compiled function called while another is traced becomes part of that one.
+    if (compiler === undefined || compiler.isTracing()) {
+      const { structure, owned } = runEagerly(fn, args, tensors)
+      if (compiler === undefined) disposeDonated(donated, tensors)
+      return unflatten<Result>(structure, owned)
+    }
+
+    const signatures = args.map((argument) => (isKey(argument) ? 'key' : signature(argument as Tree)))
+    const id = signatures.join('&')
+    let form = forms.get(id)
+    if (form === undefined) {
+      seenSignatures.push(signatures)
+      if (seenSignatures.length === manySignatures) warnOfShapes(name, seenSignatures)
+      form = traceForm(fn, args, tensors, compiler, { name, precision: options.precision })
+      if (forms.size >= keptSignatures) evictOldest(forms)
+    } else {
+      forms.delete(id)
+    }
+    forms.set(id, form)
+    form.keys = args.filter(isKey)
+    const outputs = form.traced.run(tensors.flat())
+    disposeDonated(donated, tensors)
+    return unflatten<Result>(form.structure, outputs)
   }
+}
+
+function disposeDonated(donated: ReadonlySet<number>, tensors: readonly tf.Tensor[][]): void {
+  for (const index of donated) for (const leaf of tensors[index]) leaf.dispose()
+}
+
+/** Runs a function in a scope of its own; outputs that alias an argument or each other are cloned. */
+function runEagerly<Args extends readonly CompileArgument[]>(
+  fn: (...args: Args) => Tree,
+  args: Args,
+  tensors: readonly tf.Tensor[][],
+): { structure: TreeStructure; owned: tf.Tensor[] } {
+  const taken = new Set(tensors.flat())
+  let structure: TreeStructure | undefined
+  const owned = tf.tidy(() => {
+    const flat = flatten(fn(...args))
+    structure = flat.structure
+    return flat.leaves.map((leaf) => {
+      const own = taken.has(leaf) ? leaf.clone() : leaf
+      taken.add(own)
+      return own
+    })
+  })
+  return { structure: structure as TreeStructure, owned }
+}
+
+function traceForm<Args extends readonly CompileArgument[]>(
+  fn: (...args: Args) => Tree,
+  args: Args,
+  tensors: readonly tf.Tensor[][],
+  compiler: Compiler,
+  options: { name: string; precision?: 'float32' | 'float64' },
+): CompiledForm {
+  const structures = args.map((argument) => (isKey(argument) ? undefined : flatten(argument as Tree).structure))
+  const form: Partial<CompiledForm> & { keys: Key[] } = { keys: args.filter(isKey) }
+  let structure: TreeStructure | undefined
+  const traced = compiler.trace(
+    (...symbols) => {
+      let next = 0
+      let nextKey = 0
+      const symbolic = structures.map((shape, i) => {
+        if (shape === undefined) {
+          const index = nextKey++
+          return symbolicKey(() => form.keys[index].words)
+        }
+        const part = symbols.slice(next, next + tensors[i].length)
+        next += tensors[i].length
+        return unflatten(shape, part)
+      })
+      const flat = flatten(fn(...(symbolic as unknown as Args)))
+      structure = flat.structure
+      return flat.leaves
+    },
+    tensors.flat().map(specOf),
+    options,
+  )
+  if (structure === undefined) throw new TracingError(`compile(${options.name}): the function returned nothing`)
+  return Object.assign(form, { traced, structure }) as CompiledForm
+}
+
+function specOf(tensor: tf.Tensor): TensorSpec {
+  const { dtype, shape } = tensor
+  if (dtype !== 'float32' && dtype !== 'int32' && dtype !== 'bool') {
+    throw new OptionError(`compile: arguments are float32, int32 or bool tensors, got ${dtype}; pass a complex tensor as its real and imaginary part`)
+  }
+  return { dtype, shape }
+}
+
+function evictOldest(forms: Map<string, CompiledForm>): void {
+  const oldest = forms.keys().next().value as string
+  forms.get(oldest)?.traced.dispose()
+  forms.delete(oldest)
+}
+
+function warnOfShapes(name: string, seen: readonly string[][]): void {
+  const varying = seen[0].flatMap((_, i) => (new Set(seen.map((signatures) => signatures[i])).size > 1 ? [i] : []))
+  console.warn(
+    `compile(${name}): compiled for ${seen.length} different shapes; argument ${varying.join(' and ')} varies. ` +
+      'Each costs a compilation: pad batches to one size (@bpf/core/data has padToSizeClass).',
+  )
 }
 
 function argumentTensors(argument: CompileArgument, name: string, index: number): tf.Tensor[] {

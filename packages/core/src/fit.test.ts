@@ -7,10 +7,11 @@ import { fit } from './fit'
 import { fitStages } from './fit-stages'
 import { valueAndGrad } from './grad/index'
 import type { Learner, Staged } from './learner'
+import { uniform } from './random/draws'
 import { fold, key, split } from './random/key'
 import { memoryCheckpoints } from './save/index'
 import { learnerContract, stagedContract } from './testing/index'
-import type { FitEvent } from './training'
+import type { FitEvent, Reporter } from './training'
 import { dispose, map } from './tree'
 
 type Params = { w: tf.Tensor; b: tf.Tensor }
@@ -34,7 +35,7 @@ function linearLearner(options: { rate?: number; every?: number | 'epoch' } = {}
   return {
     init: () => ({ tensors: { params: { w: tf.zeros([2, 1]), b: tf.zeros([1]) }, frozen: tf.ones([3]), steps: tf.scalar(0, 'int32') }, host: { hooks: 0 } }),
     step(state, { x, y }, k) {
-      const noisy = tf.add(x, tf.mul(1e-3, tf.scalar((k.words[0] % 1000) / 1000)))
+      const noisy = tf.add(x, uniform(k, x.shape, { high: 1e-3 }))
       const { value, grads } = lossAndGrad(state.params, noisy, y)
       const params = map((p, g) => tf.sub(p, tf.mul(g, options.rate ?? 0.1)), state.params, grads)
       return { tensors: { params, frozen: state.frozen, steps: tf.add(state.steps, tf.scalar(1, 'int32')) }, metrics: { loss: value } }
@@ -70,10 +71,17 @@ describe('fit', () => {
   it('gives step n the key fold(run, n)', async () => {
     const seen: number[] = []
     const learner = linearLearner()
-    const spy: typeof learner = { ...learner, step: (state, batch, k) => (seen.push(k.words[0]), learner.step(state, batch, k)) }
-    dispose((await fit(spy, linearData(), { steps: 12, key: key(5), stepsPerCall: 5 })).state.tensors)
+    const spy: typeof learner = {
+      ...learner,
+      step: (state, batch, k) => {
+        const next = learner.step(state, batch, k)
+        return { ...next, metrics: { ...next.metrics, draw: tf.reshape(uniform(k, [1]), []) } }
+      },
+    }
+    const reporter: Reporter = { report: (event) => void (event.type === 'step' && seen.push(event.metrics.draw)) }
+    dispose((await fit(spy, linearData(), { steps: 12, key: key(5), stepsPerCall: 5, reporter })).state.tensors)
     const run = split(key(5), 6)[3]
-    expect(seen).toEqual(Array.from({ length: 12 }, (_, n) => fold(run, n).words[0]))
+    expect(seen).toEqual(Array.from({ length: 12 }, (_, n) => uniform(fold(run, n), [1]).dataSync()[0]))
   })
 
   it('calls hooks every n steps whatever the steps per call', async () => {

@@ -435,7 +435,7 @@ function makeTrainer<State extends Tree, Batch extends Tree>(
           const found = signature(batch)
           batchSignature ??= found
           if (found !== batchSignature) {
-            throw new ShapeError(`fit: batch of step ${progress.step + i} is ${shapes(found)}, the first one was ${shapes(batchSignature)}`)
+            throw new ShapeError(`fit: batch of step ${progress.step + i} is ${found}, the first one was ${batchSignature}`)
           }
           const next = guarded(run.state.tensors, ok, batch, fold(keys.step, progress.step + i))
           run.state = { tensors: next.tensors, host: run.state.host }
@@ -474,10 +474,6 @@ function makeTrainer<State extends Tree, Batch extends Tree>(
     const fitting = Math.floor(callBudgetMs / Math.max(elapsed / count, 1e-3))
     steps = Math.max(1, Math.min(fitting, steps * 2, 1024))
   }
-}
-
-function shapes(treeSignature: string): string {
-  return treeSignature.slice(treeSignature.indexOf('|') + 1)
 }
 
 /** Reads the metrics of a call, adds them to the epoch's sums, reports them, and stops at the first bad step. */

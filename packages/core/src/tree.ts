@@ -55,7 +55,11 @@ function walk(value: unknown, path: (string | number)[], visit: (leaf: tf.Tensor
     const keys = Object.keys(value).sort()
     return { kind: 'record', keys, items: keys.map((key) => walk(value[key], [...path, key], visit)) }
   }
-  throw new OptionError(`tree: expected a tensor, list or record at '${pointer(path) || '/'}', got ${describe(value)}. ${remedy}`)
+  throw notATree(value, path)
+}
+
+function notATree(value: unknown, path: (string | number)[]): OptionError {
+  return new OptionError(`tree: expected a tensor, list or record at '${pointer(path) || '/'}', got ${describe(value)}. ${remedy}`)
 }
 
 /**
@@ -105,9 +109,12 @@ function sameStructure(a: TreeStructure, b: TreeStructure): boolean {
 
 /** A short text of a tree's structure, dtypes and shapes, equal exactly when all three are. */
 export function signature(tree: Tree): string {
-  const parts: string[] = []
-  const structure = walk(tree, [], (leaf) => parts.push(`${leaf.dtype}[${leaf.shape.join(',')}]`))
-  return `${JSON.stringify(structure)}|${parts.join(';')}`
+  // Runs at each compiled call: no paths, no intermediate objects.
+  if (isTensor(tree)) return `${tree.dtype}[${tree.shape.join(',')}]`
+  if (Array.isArray(tree)) return `(${(tree as readonly Tree[]).map(signature).join(';')})`
+  if (!isRecord(tree)) throw notATree(tree, [])
+  const keys = Object.keys(tree).sort()
+  return `{${keys.map((key) => `${JSON.stringify(key)}:${signature(tree[key])}`).join(';')}}`
 }
 
 /**

@@ -1,3 +1,4 @@
+import type * as tf from '@tensorflow/tfjs-core'
 import type { Tree } from '../tree'
 import type { Key } from '../random/key'
 
@@ -15,7 +16,7 @@ export interface PassOptions {
 /** A batch padded to full size, with the weight [n] of each row: 1 for real rows, 0 for padding. */
 export interface WeightedBatch<Batch extends Tree> {
   batch: Batch
-  weight: import('@tensorflow/tfjs-core').Tensor1D
+  weight: tf.Tensor1D
 }
 
 /**

@@ -1,1 +1,12 @@
-export {}
+export {
+  accuracy,
+  brierScore,
+  confusionMatrix,
+  negativeLogLikelihood,
+  predictedLabels,
+  topKAccuracy,
+  type ClassScores,
+} from './classification'
+export { auroc, averagePrecision } from './ranking'
+export { lineFit, r2, rmse, type LineFit, type ValuesInput } from './regression'
+export { frechetDistance, mmd, type GaussianInput, type MmdOptions } from './distribution'

@@ -1,1 +1,5 @@
-export {}
+export { load, loadSafetensors, save } from './save'
+export { fileCheckpoints, type FileCheckpointOptions } from './checkpoints'
+export { environment, environmentDifferences, type Environment } from './environment'
+export { readCifar10, readCifar100, readCsv, readIdx, readNpy, readNpz } from './readers'
+export { readImageFolder, type ImageFolder, type ImageFolderOptions } from './image-folder'

@@ -1,1 +1,7 @@
-export {}
+export { pairwiseSquaredDistances } from './distance'
+export { takeAlongLastAxis, takeRows, type Indices } from './gather'
+export { maskedLogSumExp, type MaskedLogSumExpOptions } from './log-sum-exp'
+export { searchsorted, type SearchsortedOptions } from './searchsorted'
+export { segmentMean, segmentSum } from './segment'
+export { argsort, sort, topKMask, type SortOptions, type TopKMaskOptions } from './sort'
+export { xlogy } from './xlogy'

@@ -1,41 +1,37 @@
+import type * as tf from '@tensorflow/tfjs-core'
 import { OptionError } from '../errors'
+import { resolverOf, symbolicKey, type KeyResolver } from './symbolic-key'
+import { threefry2x32 } from './threefry'
+
+export { threefry2x32 } from './threefry'
+export { symbolicKey } from './symbolic-key'
+
+/** Whether `value` is a key. */
+export function isKey(value: unknown): value is Key {
+  return typeof value === 'object' && value !== null && (value as Key).kind === 'bpf.key'
+}
 
 /** A random key: the whole state of a stream. Opaque; made by {@link key}, {@link split} and {@link fold}. */
 export interface Key {
   readonly kind: 'bpf.key'
-  /** The two 32-bit words of the Threefry key. */
+  /**
+   * The two 32-bit words of the Threefry key. Read them through `hostWords`: inside a trace a key may be symbolic.
+   *
+   * @internal
+   */
   readonly words: readonly [number, number]
 }
 
-/** Number of rounds of Threefry 2×32 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). */
-const rotations = [13, 15, 26, 6, 17, 29, 16, 24] as const
-const parity = 0x1bd11bda
-
-/**
- * Threefry 2×32 with 20 rounds: one block of two 32-bit words.
- *
- * @returns the two output words as unsigned integers
- */
-export function threefry2x32(key0: number, key1: number, counter0: number, counter1: number): [number, number] {
-  const keys = [key0 | 0, key1 | 0, (parity ^ key0 ^ key1) | 0]
-  let x0 = (counter0 + keys[0]) | 0
-  let x1 = (counter1 + keys[1]) | 0
-  for (let round = 0; round < 20; round++) {
-    const r = rotations[round % 8]
-    x0 = (x0 + x1) | 0
-    x1 = ((x1 << r) | (x1 >>> (32 - r))) ^ x0
-    if (round % 4 === 3) {
-      const s = (round + 1) / 4
-      x0 = (x0 + keys[s % 3]) | 0
-      x1 = (x1 + keys[(s + 1) % 3] + s) | 0
-    }
-  }
-  return [x0 >>> 0, x1 >>> 0]
-}
-
-/** Second counter word by purpose, so that draws, splits and folds of one key never meet. */
+/** Second counter word by purpose, so that draws (below 2^30), splits and folds of one key never meet. */
 const splitDomain = 0x80000000
 const foldDomain = 0x40000000
+
+/** The key of block (counter0, counter1) of a parent, known now or when the compiled function runs. */
+function derive(parent: Key, name: string, counter: KeyResolver): Key {
+  const resolve = resolverOf(parent)
+  if (resolve !== undefined) return symbolicKey((steps) => threefry2x32(...resolve(steps), ...counter(steps)))
+  return makeKey(threefry2x32(...hostWords(parent, name), ...counter([])))
+}
 
 function makeKey(words: readonly [number, number]): Key {
   return { kind: 'bpf.key', words }
@@ -54,15 +50,44 @@ export function key(seed: number): Key {
   return makeKey([seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0])
 }
 
-/** `n` independent keys. The parent key should not be used for draws afterwards. */
-export function split(parent: Key, n = 2): Key[] {
-  return Array.from({ length: n }, (_, i) => makeKey(threefry2x32(...parent.words, i, splitDomain)))
+/**
+ * The words of a key on the host.
+ *
+ * @throws OptionError when `value` is not a key (a seed, say)
+ */
+export function hostWords(value: Key, name: string): readonly [number, number] {
+  if (!isKey(value)) {
+    throw new OptionError(`random.${name}: expected a key, got ${typeof value}. Make one with random.key(seed), split or fold.`)
+  }
+  return value.words
 }
 
-/** The key for item `index` (a step, an epoch, a row) of a family: independent for different indices. */
-export function fold(parent: Key, index: number): Key {
-  if (!Number.isSafeInteger(index) || index < 0) {
-    throw new OptionError(`random.fold: expected a non-negative integer index, got ${index}`)
+/**
+ * `n` independent keys. The parent key should not be used for draws afterwards.
+ *
+ * @throws OptionError when `n` is not a non-negative integer
+ */
+export function split(parent: Key, n = 2): Key[] {
+  if (!Number.isSafeInteger(n) || n < 0) throw new OptionError(`random.split: expected a non-negative integer number of keys, got ${n}`)
+  return Array.from({ length: n }, (_, i) => derive(parent, 'split', () => [i, splitDomain]))
+}
+
+/**
+ * The key for item `index` (a step, an epoch, a row) of a family: independent for different indices.
+ *
+ * @param index - a non-negative integer below 2^53, or a tensor of one such value (a step counter of a scan)
+ * @throws OptionError for any other index
+ */
+export function fold(parent: Key, index: number | tf.Tensor): Key {
+  const item = typeof index === 'number' ? index : scalarValue(index)
+  if (!Number.isSafeInteger(item) || item < 0) {
+    throw new OptionError(`random.fold: expected a non-negative integer index, got ${item}`)
   }
-  return makeKey(threefry2x32(...parent.words, index >>> 0, (foldDomain + Math.floor(index / 2 ** 32)) >>> 0))
+  return derive(parent, 'fold', () => [item >>> 0, (foldDomain + Math.floor(item / 2 ** 32)) >>> 0])
+}
+
+function scalarValue(index: tf.Tensor): number {
+  if (index.size !== 1)
+    throw new OptionError(`random.fold: expected an index of one value, got a tensor of shape [${index.shape.join(', ')}]`)
+  return index.dataSync()[0]
 }
