@@ -13,6 +13,8 @@ export interface CompileOptions {
   precision?: 'float32' | 'float64'
   /** Names the function in errors and logs. Default: the function's own name. */
   name?: string
+  /** False runs the function eagerly even where the backend compiles: for one that must read values on the way. Default true. */
+  traceable?: boolean
 }
 
 /** What a compiled function takes: trees and keys. Anything else would freeze at its first value. */
@@ -56,7 +58,7 @@ export function compile<Args extends readonly CompileArgument[], Result extends 
 
   return (...args) => {
     requireBackend()
-    const compiler = currentCompiler()
+    const compiler = options.traceable === false ? undefined : currentCompiler()
     if (options.precision === 'float64' && compiler === undefined) {
       throw new BackendError(`compile(${name}): precision 'float64' needs a backend that compiles; ${tf.getBackend()} computes in float32`)
     }

@@ -1,14 +1,14 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { ensureBackend } from './backend'
 import { compile } from './compile'
+import { currentCompiler } from './compiler'
+import { scan } from './control'
 import type { Dataset } from './data/dataset'
 import { BpfError, DataError, isBpfError, OptionError, ShapeError } from './errors'
 import type { Json, Learner, LearnerState, StepInfo } from './learner'
-import { fold, key as makeKey, split, type Key } from './random/key'
+import { fold, key as makeKey, split, symbolicKey, type Key } from './random/key'
 import type { Checkpoint, FitOptions, FitResult } from './training'
 import { allFinite, clone, dispose, entries, leaves, map, signature, type Tree } from './tree'
-
-export type { Checkpoint, CheckpointStore, FitEvent, FitOptions, FitResult, Reporter } from './training'
 
 /** A native call should not last longer than this, so that progress, abort and Ctrl-C work. */
 const callBudgetMs = 100
@@ -184,19 +184,16 @@ type GuardedStep<State extends Tree, Batch extends Tree> = (
  * The learner's step with the NaN guard inside: once a step goes wrong, the state stays as it was before that step.
  * Leaves that a step passes through untouched need neither check nor choice.
  */
-function guardStep<State extends Tree, Batch extends Tree>(learner: Learner<State, Batch, unknown>): GuardedStep<State, Batch> {
-  return compile(
-    (tensors: State, ok: tf.Scalar, batch: Batch, key: Key) => {
-      const next = learner.step(tensors, batch, key)
-      checkSameSignature(tensors, next.tensors)
-      const old = new Set(leaves(tensors))
-      const changed = leaves(next.tensors).filter((leaf) => !old.has(leaf))
-      const good = tf.logicalAnd(ok, allFinite([changed, next.metrics])) as tf.Scalar
-      const guarded = map((before, after) => (before === after ? before : tf.where(good, after, before)), tensors, next.tensors)
-      return { tensors: guarded, ok: good, metrics: next.metrics }
-    },
-    { donate: [0, 1], name: 'step' },
-  )
+function guardedStep<State extends Tree, Batch extends Tree>(learner: Learner<State, Batch, unknown>): GuardedStep<State, Batch> {
+  return (tensors, ok, batch, key) => {
+    const next = learner.step(tensors, batch, key)
+    checkSameSignature(tensors, next.tensors)
+    const old = new Set(leaves(tensors))
+    const changed = leaves(next.tensors).filter((leaf) => !old.has(leaf))
+    const good = tf.logicalAnd(ok, allFinite([changed, next.metrics])) as tf.Scalar
+    const guarded = map((before, after) => (before === after ? before : tf.where(good, after, before)), tensors, next.tensors)
+    return { tensors: guarded, ok: good, metrics: next.metrics }
+  }
 }
 
 function checkSameSignature(before: Tree, after: Tree): void {
@@ -222,7 +219,7 @@ async function trainEpochs<State extends Tree, Batch extends Tree>(
   run: Run<State>,
 ): Promise<FitResult<State>> {
   const { progress } = run
-  const trainer = makeTrainer(learner, options, keys)
+  const trainer = makeTrainer(learner, dataset, options, keys)
   const stepLimit = totalSteps(dataset, options)
   const save = makeSaver(options, runKey, run)
   options.reporter?.report({ type: 'start', totalSteps: stepLimit })
@@ -312,8 +309,9 @@ async function trainEpoch<State extends Tree, Batch extends Tree>(
         untilMultiple(progress.step, hookEvery),
         untilMultiple(progress.step, checkpointEvery),
         (options.steps ?? Infinity) - progress.step,
+        dataset.batchesPerEpoch === undefined ? Infinity : Math.max(1, dataset.batchesPerEpoch - progress.batchInEpoch),
       )
-      const batches = await take(iterator, Math.min(room, trainer.stepsPerCall()))
+      const batches = await take(iterator, trainer.stepsPerCall(room))
       if (options.signal?.aborted) {
         dispose(...batches.items)
         return 'aborted'
@@ -406,51 +404,66 @@ function keepBest<State extends Tree>(best: { metric: string; mode: 'min' | 'max
 /** Runs steps and hooks on a run. */
 interface Trainer<State extends Tree, Batch extends Tree> {
   learner: Learner<State, Batch, unknown>
-  /** How many steps the next call may take. */
-  stepsPerCall(): number
+  /** How many steps the next call takes, where at most `room` may. */
+  stepsPerCall(room: number): number
   /** Runs one step per batch, disposes the batches, and returns the last step's metrics. */
   call(run: Run<State>, batches: Batch[]): Promise<Record<string, number>>
   hook(run: Run<State>, metrics: Record<string, number>, dataset: Dataset<Batch>): Promise<void>
 }
 
+/** A call of several steps must not make a learner compile for more than two numbers of steps. */
+const mostStepsPerCall = 128
+
 function makeTrainer<State extends Tree, Batch extends Tree>(
   learner: Learner<State, Batch, unknown>,
+  dataset: Dataset<Batch>,
   options: FitOptions<State, Batch>,
   keys: RunKeys,
 ): Trainer<State, Batch> {
-  const guarded = guardStep(learner)
-  let steps = options.stepsPerCall ?? 1
+  const body = guardedStep(learner)
+  const { traceable } = learner
+  const single = compile(body, { donate: [0, 1], name: 'step', traceable })
+  let firstStep = 0
+  // Step i of a call draws from the key of its place in the run, whatever the call it falls into.
+  const callKey = symbolicKey((steps) => fold(keys.step, firstStep + steps[0]).words)
+  const several = compile(
+    (tensors: State, ok: tf.Scalar, batches: Batch) => {
+      const { carry, ys } = scan(
+        (state: { tensors: State; ok: tf.Scalar }, batch: Batch) => {
+          const next = body(state.tensors, state.ok, batch, callKey)
+          return { carry: { tensors: next.tensors, ok: next.ok }, y: { ok: next.ok, metrics: next.metrics } }
+        },
+        { tensors, ok },
+        batches,
+      )
+      return { ...carry, outcomes: ys }
+    },
+    { donate: [0, 1], name: 'steps' },
+  )
+  let stepsPerCall = options.stepsPerCall ?? 1
+  let calls = 0
   let batchSignature: string | undefined
 
   return {
     learner,
-    stepsPerCall: () => steps,
+    stepsPerCall: (room) => (room >= stepsPerCall || currentCompiler() === undefined ? Math.min(room, stepsPerCall) : 1),
     async call(run, batches) {
       const { progress } = run
       const started = performance.now()
-      const outcomes: { ok: tf.Scalar; metrics: Record<string, tf.Tensor> }[] = []
-      let ok = tf.scalar(true, 'bool')
+      checkBatches(batches, progress.step)
+      firstStep = progress.step
+      const outcomes: Outcome[] = []
       try {
-        for (const [i, batch] of batches.entries()) {
-          const found = signature(batch)
-          batchSignature ??= found
-          if (found !== batchSignature) {
-            throw new ShapeError(`fit: batch of step ${progress.step + i} is ${found}, the first one was ${batchSignature}`)
-          }
-          const next = guarded(run.state.tensors, ok, batch, fold(keys.step, progress.step + i))
-          run.state = { tensors: next.tensors, host: run.state.host }
-          ok = next.ok.clone()
-          outcomes.push({ ok: next.ok, metrics: next.metrics })
-        }
+        if (batches.length > 1 && traceable !== false && currentCompiler() !== undefined) runTogether(run, batches, outcomes)
+        else for (const [i, batch] of batches.entries()) runOne(run, batch, fold(keys.step, firstStep + i), outcomes)
         const last = await readOutcomes(outcomes, run, batches, learner, keys, options)
-        adapt(performance.now() - started, batches.length)
+        if (options.stepsPerCall === undefined && ++calls === 3) stepsPerCall = chooseSteps(performance.now() - started)
         return last
       } finally {
-        ok.dispose()
-        dispose(...outcomes.map((outcome) => [outcome.ok, outcome.metrics] as unknown as Tree), ...batches)
+        dispose(...outcomes, ...batches)
       }
     },
-    async hook(run, metrics, dataset) {
+    async hook(run, metrics, dataset_) {
       const hook = learner.afterStep
       if (hook === undefined) return
       const { progress, state } = run
@@ -459,7 +472,7 @@ function makeTrainer<State extends Tree, Batch extends Tree>(
         epoch: progress.epoch,
         metrics,
         key: fold(keys.hook, progress.step),
-        dataset,
+        dataset: dataset_,
         signal: options.signal,
       }
       const next = await hook.run(state, info)
@@ -469,16 +482,54 @@ function makeTrainer<State extends Tree, Batch extends Tree>(
     },
   }
 
-  function adapt(elapsed: number, count: number): void {
-    if (options.stepsPerCall !== undefined) return
-    const fitting = Math.floor(callBudgetMs / Math.max(elapsed / count, 1e-3))
-    steps = Math.max(1, Math.min(fitting, steps * 2, 1024))
+  function checkBatches(batches: Batch[], step: number): void {
+    for (const [i, batch] of batches.entries()) {
+      const found = signature(batch)
+      batchSignature ??= found
+      if (found !== batchSignature) throw new ShapeError(`fit: batch of step ${step + i} is ${found}, the first one was ${batchSignature}`)
+    }
   }
+
+  function runOne(run: Run<State>, batch: Batch, key: Key, outcomes: Outcome[]): void {
+    const previous = outcomes[outcomes.length - 1]
+    const ok = previous === undefined ? tf.scalar(true, 'bool') : (previous.ok.clone() as tf.Scalar)
+    const next = single(run.state.tensors, ok, batch, key)
+    run.state = { tensors: next.tensors, host: run.state.host }
+    outcomes.push({ ok: next.ok, metrics: next.metrics })
+  }
+
+  function runTogether(run: Run<State>, batches: Batch[], outcomes: Outcome[]): void {
+    const stacked = map((...parts) => stackOnHost(parts), batches[0], ...batches.slice(1))
+    const { outcomes: all, ...carry } = several(run.state.tensors, tf.scalar(true, 'bool'), stacked)
+    run.state = { tensors: carry.tensors, host: run.state.host }
+    dispose(stacked, carry.ok)
+    outcomes.push(all)
+  }
+
+  /** As many steps as fit into the time of a call, and so that an epoch leaves few over; decided once, by the third step. */
+  function chooseSteps(elapsed: number): number {
+    const { every } = learner.afterStep ?? {}
+    const limits = [every, options.checkpointEvery].filter((limit) => typeof limit === 'number')
+    const fitting = Math.max(1, Math.min(Math.floor(callBudgetMs / Math.max(elapsed, 1e-3)), mostStepsPerCall, ...limits))
+    const perEpoch = dataset.batchesPerEpoch
+    return perEpoch === undefined || perEpoch < 1 ? fitting : Math.max(1, Math.floor(perEpoch / Math.ceil(perEpoch / fitting)))
+  }
+}
+
+/** Whether steps went well and what they measured: of one step, or stacked along a first axis for several. */
+type Outcome = { ok: tf.Tensor; metrics: Record<string, tf.Tensor> }
+
+/** Stacks batches that are there as values, by copying memory. */
+function stackOnHost(parts: tf.Tensor[]): tf.Tensor {
+  const first = parts[0].dataSync()
+  const all = new (first.constructor as new (size: number) => Float32Array)(first.length * parts.length)
+  for (const [i, part] of parts.entries()) all.set(part.dataSync() as Float32Array, i * first.length)
+  return tf.tensor(all, [parts.length, ...parts[0].shape], parts[0].dtype)
 }
 
 /** Reads the metrics of a call, adds them to the epoch's sums, reports them, and stops at the first bad step. */
 async function readOutcomes<State extends Tree, Batch extends Tree>(
-  outcomes: { ok: tf.Scalar; metrics: Record<string, tf.Tensor> }[],
+  outcomes: Outcome[],
   run: Run<State>,
   batches: Batch[],
   learner: Learner<State, Batch, unknown>,
@@ -487,19 +538,28 @@ async function readOutcomes<State extends Tree, Batch extends Tree>(
 ): Promise<Record<string, number>> {
   const { progress } = run
   let metrics: Record<string, number> = {}
-  for (const [i, outcome] of outcomes.entries()) {
-    if (((await outcome.ok.data()) as Uint8Array)[0] === 0) {
-      throw notFinite(learner, run.state.tensors, batches[i], fold(keys.step, progress.step), progress.step)
-    }
-    metrics = {}
+  let done = 0
+  for (const outcome of outcomes) {
+    const ok = await outcome.ok.data()
+    const values = new Map<string, ArrayLike<number>>()
     for (const [name, value] of Object.entries(outcome.metrics)) {
-      if (value.size !== 1) throw new ShapeError(`learner.step: metric '${name}' must be a scalar, got shape [${value.shape.join(', ')}]`)
-      metrics[name] = (await value.data())[0]
-      progress.sums[name] = (progress.sums[name] ?? 0) + metrics[name]
+      if (value.size !== ok.length) {
+        throw new ShapeError(`learner.step: metric '${name}' must be a scalar, got shape [${value.shape.slice(outcome.ok.rank).join(', ')}]`)
+      }
+      values.set(name, await value.data())
     }
-    progress.step++
-    progress.batchInEpoch++
-    options.reporter?.report({ type: 'step', step: progress.step, epoch: progress.epoch, metrics })
+    for (let i = 0; i < ok.length; i++) {
+      if (ok[i] === 0) throw notFinite(learner, run.state.tensors, batches[done], fold(keys.step, progress.step), progress.step)
+      metrics = {}
+      for (const [name, list] of values) {
+        metrics[name] = list[i]
+        progress.sums[name] = (progress.sums[name] ?? 0) + list[i]
+      }
+      done++
+      progress.step++
+      progress.batchInEpoch++
+      options.reporter?.report({ type: 'step', step: progress.step, epoch: progress.epoch, metrics })
+    }
   }
   return metrics
 }
@@ -545,6 +605,7 @@ export async function evaluateLearner<State extends Tree, Batch extends Tree>(
   await ensureBackend()
   const compiled = compile((state: State, batch: Batch, weight: tf.Tensor, batchKey: Key) => evaluate.call(learner, state, batch, weight, batchKey), {
     name: 'evaluate',
+    traceable: learner.traceable,
   })
   const sums: Record<string, number> = {}
   let count = 0

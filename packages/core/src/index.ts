@@ -13,3 +13,4 @@ export { cond, scan, whileLoop, type ScanBody, type ScanOptions, type WhileOptio
 export { compile, type CompileArgument, type CompileOptions } from './compile'
 export { ensureBackend, requireBackend, useBackend, type BackendChoice, type BackendName, type BackendOptions } from './backend'
 export { grad, valueAndGrad, valueAndGradWithAux } from './grad/index'
+export { deserialize, memoryCheckpoints, readSafetensors, serialize, type DeserializeOptions, type Saved, type SerializeOptions, type Sha256 } from './save/index'

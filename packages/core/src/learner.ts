@@ -40,6 +40,11 @@ export interface AfterStep<State extends Tree, Batch extends Tree> {
  * keep nothing outside, and take all randomness from their key.
  */
 export interface Learner<State extends Tree, Batch extends Tree, Aux = void> {
+  /**
+   * False when `step` or `evaluate` must read values on the way (a sort or a solver on the host): they then run eagerly
+   * on every backend. Default true.
+   */
+  readonly traceable?: boolean
   /** Work before the first step that needs the data: class prototypes, teacher outputs, k-means. */
   prepare?(data: Dataset<Batch>, key: Key, options: { signal?: AbortSignal }): Promise<Aux>
   /** The state before the first step. `sample` is one batch, for its shapes. */

@@ -10,7 +10,12 @@ type Attributes = {
 type Shape4D = [number, number, number, number]
 type ConvolutionInfo = ReturnType<typeof tf.backend_util.computeConv2DInfo>
 
-function infoOf(inputShape: number[], filterShape: number[], { strides, pad, dimRoundingMode }: Attributes, depthwise: boolean): ConvolutionInfo {
+function infoOf(
+  inputShape: number[],
+  filterShape: number[],
+  { strides, pad, dimRoundingMode }: Attributes,
+  depthwise: boolean,
+): ConvolutionInfo {
   return tf.backend_util.computeConv2DInfo(
     inputShape as Shape4D,
     filterShape as Shape4D,

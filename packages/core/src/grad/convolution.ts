@@ -83,7 +83,9 @@ function undilate(gradient: tf.Tensor, steps: number[], shape: number[]): tf.Ten
 
 function requireCorrect(family: Family): void {
   if (family.spatial < 3 || tf.getBackend() !== 'wasm') return
-  throw new BackendError("grad: the wasm backend's kernels for gradients of conv3d give wrong values; use useBackend('cpu') or another backend")
+  throw new BackendError(
+    "grad: the wasm backend's kernels for gradients of conv3d give wrong values; use useBackend('cpu') or another backend",
+  )
 }
 
 /** y is bilinear in x and the filter; so are its adjoints, and each is the derivative of the others. */
@@ -93,7 +95,11 @@ function gradientsOf(family: Family): tf.GradConfig[] {
     dilations: new Array<number>(family.spatial).fill(1),
   })
   const forward = (x: tf.Tensor, filter: tf.Tensor, attributes: Attributes): tf.Tensor =>
-    runKernel(family.forward, { x, filter }, { ...plain(attributes), dataFormat: attributes.dataFormat ?? (family.spatial === 3 ? 'NDHWC' : 'NHWC') })
+    runKernel(
+      family.forward,
+      { x, filter },
+      { ...plain(attributes), dataFormat: attributes.dataFormat ?? (family.spatial === 3 ? 'NDHWC' : 'NHWC') },
+    )
   const { composite } = family
   const backpropInput = (dy: tf.Tensor, filter: tf.Tensor, inputShape: number[], attributes: Attributes): tf.Tensor =>
     composite?.input !== undefined && avoids(family.input, attributes)

@@ -64,7 +64,13 @@ export function unaryFromOutput(
     kernel,
     save: ['x'],
     saveOutput: true,
-    gradients: (dy, [x, y]) => ({ x: () => dx(dy, output(y, () => fn(x))) }),
+    gradients: (dy, [x, y]) => ({
+      x: () =>
+        dx(
+          dy,
+          output(y, () => fn(x)),
+        ),
+    }),
   })
 }
 
@@ -120,10 +126,12 @@ export function composed<Attributes>(
 function gradientThrough(fn: () => tf.Tensor, x: tf.Tensor, dy: tf.Tensor): tf.Tensor {
   const { state } = tf.engine()
   const tape = state.activeTape
-  const [gradient] = tf.engine().gradients(fn, [x], dy, true).grads
-  // An outermost gradient clears the tape when it is done, but the one we were called from still needs it.
-  state.activeTape = tape
-  return gradient ?? filled(x.shape, 0)
+  try {
+    return tf.engine().gradients(fn, [x], dy, true).grads[0] ?? filled(x.shape, 0)
+  } finally {
+    // An outermost gradient clears the tape when it is done, but the one we were called from still needs it.
+    state.activeTape = tape
+  }
 }
 
 /** Sums what broadcasting repeated, so that the result has `shape`. Always a new tensor. */

@@ -18,9 +18,21 @@ const mask = (condition: tf.Tensor): tf.Tensor => tf.cast(condition, 'float32')
 const squared = (x: tf.Tensor): tf.Tensor => tf.square(float(x))
 
 const arithmetic: tf.GradConfig[] = [
-  binary('Add', (dy) => dy, (dy) => dy),
-  binary('Sub', (dy) => dy, (dy) => tf.neg(dy)),
-  binary('Multiply', (dy, _, b) => tf.mul(dy, conj(b)), (dy, a) => tf.mul(dy, conj(a))),
+  binary(
+    'Add',
+    (dy) => dy,
+    (dy) => dy,
+  ),
+  binary(
+    'Sub',
+    (dy) => dy,
+    (dy) => tf.neg(dy),
+  ),
+  binary(
+    'Multiply',
+    (dy, _, b) => tf.mul(dy, conj(b)),
+    (dy, a) => tf.mul(dy, conj(a)),
+  ),
   binary(
     'RealDiv',
     (dy, _, b) => tf.div(dy, float(b)),
@@ -32,9 +44,21 @@ const arithmetic: tf.GradConfig[] = [
     (dy, a, b) => tf.mul(dy, tf.mul(2, tf.sub(b, a))),
   ),
   // At a tie all of the gradient goes to `a`, as in TensorFlow: a valid subgradient.
-  binary('Maximum', (dy, a, b) => tf.mul(dy, mask(tf.greaterEqual(a, b))), (dy, a, b) => tf.mul(dy, mask(tf.less(a, b)))),
-  binary('Minimum', (dy, a, b) => tf.mul(dy, mask(tf.lessEqual(a, b))), (dy, a, b) => tf.mul(dy, mask(tf.greater(a, b)))),
-  binary('Mod', (dy) => dy, (dy, a, b) => tf.neg(tf.mul(dy, tf.floor(tf.div(float(a), float(b)))))),
+  binary(
+    'Maximum',
+    (dy, a, b) => tf.mul(dy, mask(tf.greaterEqual(a, b))),
+    (dy, a, b) => tf.mul(dy, mask(tf.less(a, b))),
+  ),
+  binary(
+    'Minimum',
+    (dy, a, b) => tf.mul(dy, mask(tf.lessEqual(a, b))),
+    (dy, a, b) => tf.mul(dy, mask(tf.greater(a, b))),
+  ),
+  binary(
+    'Mod',
+    (dy) => dy,
+    (dy, a, b) => tf.neg(tf.mul(dy, tf.floor(tf.div(float(a), float(b))))),
+  ),
   binary(
     'Atan2',
     (dy, a, b) => tf.mul(dy, tf.div(b, tf.add(tf.square(a), tf.square(b)))),
@@ -45,9 +69,11 @@ const arithmetic: tf.GradConfig[] = [
     save: ['a', 'b'],
     saveOutput: true,
     gradients: (dy, [a, b, y]) => ({
+      // An exponent of zero must give zero at a base of zero too, not 0 · 0⁻¹.
       a: () => {
         const exponent = float(b)
-        return sumTo(tf.mul(dy, tf.mul(exponent, tf.pow(float(a), tf.sub(exponent, 1)))), a.shape)
+        const lower = tf.where(tf.equal(exponent, 0), zerosOf(b), tf.sub(exponent, 1))
+        return sumTo(tf.mul(dy, tf.mul(exponent, tf.pow(float(a), lower))), a.shape)
       },
       // A base that is not positive has no derivative in the exponent: zero there, and no NaN in what follows.
       b: () => {
@@ -166,8 +192,8 @@ const constants: tf.GradConfig[] = [
   ...['Ceil', 'Floor', 'Round', 'Sign', 'Step', 'IsNan', 'IsInf', 'IsFinite', 'LogicalNot', 'ZerosLike', 'OnesLike'].map((kernel) =>
     constant(kernel, ['x']),
   ),
-  ...['Equal', 'NotEqual', 'Greater', 'GreaterEqual', 'Less', 'LessEqual', 'LogicalAnd', 'LogicalOr', 'LogicalXor', 'FloorDiv'].map((kernel) =>
-    constant(kernel, ['a', 'b']),
+  ...['Equal', 'NotEqual', 'Greater', 'GreaterEqual', 'Less', 'LessEqual', 'LogicalAnd', 'LogicalOr', 'LogicalXor', 'FloorDiv'].map(
+    (kernel) => constant(kernel, ['a', 'b']),
   ),
 ]
 

@@ -114,7 +114,14 @@ function cropAndResize(image: tf.Tensor, boxes: tf.Tensor, boxIndices: tf.Tensor
     tf.logicalAnd(tf.greaterEqual(x, 0), tf.lessEqual(x, width - 1)),
   )
   // A crop's position counts as outside as a whole, so nothing is filled in pixel by pixel.
-  const values = sample(image, tf.reshape(boxIndices, [count, 1, 1]), tf.clipByValue(y, 0, height - 1), tf.clipByValue(x, 0, width - 1), 0, method === 'bilinear')
+  const values = sample(
+    image,
+    tf.reshape(boxIndices, [count, 1, 1]),
+    tf.clipByValue(y, 0, height - 1),
+    tf.clipByValue(x, 0, width - 1),
+    0,
+    method === 'bilinear',
+  )
   const inside = tf.expandDims(tf.cast(isInside, 'float32'), -1)
   return tf.add(tf.mul(values, inside), tf.mul(tf.sub(1, inside), extrapolationValue))
 }
@@ -188,7 +195,9 @@ export const imageGradients: tf.GradConfig[] = [
   composed<CropAndResize>('CropAndResize', ['image', 'boxes'], ['boxInd'], ([image, boxes, boxIndices], attributes) =>
     cropAndResize(image, boxes, boxIndices, attributes),
   ),
-  composed<Transform>('Transform', ['image', 'transforms'], [], ([image, transforms], attributes) => transform(image, transforms, attributes)),
+  composed<Transform>('Transform', ['image', 'transforms'], [], ([image, transforms], attributes) =>
+    transform(image, transforms, attributes),
+  ),
   define<Rotate>({
     kernel: 'RotateWithOffset',
     save: ['image'],

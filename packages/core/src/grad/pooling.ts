@@ -21,8 +21,22 @@ function axesOf(shape: number[], { filterSize, strides, pad, dimRoundingMode }: 
       dimRoundingMode,
     )
     return [
-      { window: info.filterHeight, stride: info.strideHeight, dilation: 1, before: info.padInfo.top, windows: info.outHeight, length: info.inHeight },
-      { window: info.filterWidth, stride: info.strideWidth, dilation: 1, before: info.padInfo.left, windows: info.outWidth, length: info.inWidth },
+      {
+        window: info.filterHeight,
+        stride: info.strideHeight,
+        dilation: 1,
+        before: info.padInfo.top,
+        windows: info.outHeight,
+        length: info.inHeight,
+      },
+      {
+        window: info.filterWidth,
+        stride: info.strideWidth,
+        dilation: 1,
+        before: info.padInfo.left,
+        windows: info.outWidth,
+        length: info.inWidth,
+      },
     ]
   }
   const info = tf.backend_util.computePool3DInfo(
@@ -34,9 +48,30 @@ function axesOf(shape: number[], { filterSize, strides, pad, dimRoundingMode }: 
     dimRoundingMode,
   )
   return [
-    { window: info.filterDepth, stride: info.strideDepth, dilation: 1, before: info.padInfo.front, windows: info.outDepth, length: info.inDepth },
-    { window: info.filterHeight, stride: info.strideHeight, dilation: 1, before: info.padInfo.top, windows: info.outHeight, length: info.inHeight },
-    { window: info.filterWidth, stride: info.strideWidth, dilation: 1, before: info.padInfo.left, windows: info.outWidth, length: info.inWidth },
+    {
+      window: info.filterDepth,
+      stride: info.strideDepth,
+      dilation: 1,
+      before: info.padInfo.front,
+      windows: info.outDepth,
+      length: info.inDepth,
+    },
+    {
+      window: info.filterHeight,
+      stride: info.strideHeight,
+      dilation: 1,
+      before: info.padInfo.top,
+      windows: info.outHeight,
+      length: info.inHeight,
+    },
+    {
+      window: info.filterWidth,
+      stride: info.strideWidth,
+      dilation: 1,
+      before: info.padInfo.left,
+      windows: info.outWidth,
+      length: info.inWidth,
+    },
   ]
 }
 

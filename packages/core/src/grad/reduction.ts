@@ -19,7 +19,16 @@ function extremum(kernel: 'Max' | 'Min'): tf.GradConfig {
       x: () => {
         const axes = parseAxes(reductionIndices ?? axis, x.shape)
         const kept = keptShape(x.shape, axes)
-        const reached = tf.cast(tf.equal(x, tf.reshape(output(y, () => reduce(x, axes)), kept)), 'float32')
+        const reached = tf.cast(
+          tf.equal(
+            x,
+            tf.reshape(
+              output(y, () => reduce(x, axes)),
+              kept,
+            ),
+          ),
+          'float32',
+        )
         return tf.mul(tf.div(restore(dy, x, axes), tf.sum(reached, axes, true)), reached)
       },
     }),

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { describe, expect, it } from 'vitest'
 import { useBackend } from '../backend'
-import { valueAndGrad } from './index'
+import { registerGradients, valueAndGrad } from './index'
 import { notDifferentiable, onceDifferentiable } from './not-differentiable'
-import { kernelExamples, type KernelExample } from './registry.examples'
+import { kernelExamples, type KernelExample } from './__fixtures__/kernel-examples'
 
 // The examples hold tensors and name the tests, so the backend must be ready while tests are collected.
 await useBackend('cpu')
@@ -75,6 +75,51 @@ describe('every kernel of the cpu backend', () => {
   it.each(allExamples.map((example) => [example.name, example] as const))('%s differentiates twice', async (_, example) => {
     const profile = await tf.profile(() => example.run(example.inputs))
     expect(profile.kernelNames).toContain(example.kernel)
+    const before = tf.memory().numTensors
     tf.tidy(() => check(example))
+    expect(tf.memory().numTensors, 'tensors left over').toBe(before)
   })
+})
+
+describe('conventions at kinks', () => {
+  const gradientAt = (fn: (x: tf.Tensor) => tf.Tensor, values: number[]): number[] => [
+    ...valueAndGrad((x: tf.Tensor) => tf.sum(fn(x)))(tf.tensor1d(values)).grads.dataSync(),
+  ]
+
+  it('shares the gradient of a maximum or minimum among equals', () => {
+    expect(gradientAt((x) => tf.max(x), [1, 3, 3, 2])).toEqual([0, 0.5, 0.5, 0])
+    expect(gradientAt((x) => tf.min(x), [1, 3, 1, 1])).toEqual([1 / 3, 0, 1 / 3, 1 / 3].map(Math.fround))
+  })
+
+  it('gives all of it to the first of two equal arguments of maximum and minimum', () => {
+    expect(gradientAt((x) => tf.maximum(x, tf.tensor1d([1, 2, 3])), [2, 2, 2])).toEqual([1, 1, 0])
+    expect(gradientAt((x) => tf.minimum(tf.tensor1d([1, 2, 3]), x), [2, 2, 2])).toEqual([0, 0, 1])
+  })
+
+  it('is zero at the corner of relu and of the absolute value, and inside the bounds of a clip includes them', () => {
+    expect(gradientAt(tf.relu, [-1, 0, 1])).toEqual([0, 0, 1])
+    expect(gradientAt(tf.abs, [-1, 0, 1])).toEqual([-1, 0, 1])
+    expect(gradientAt((x) => tf.clipByValue(x, 0, 1), [-1, 0, 0.5, 1, 2])).toEqual([0, 1, 1, 1, 0])
+  })
+
+  it('is finite for powers of zero', () => {
+    expect(gradientAt((x) => tf.pow(x, tf.tensor1d([0, 1, 2, 3])), [0, 0, 0, 0])).toEqual([0, 1, 0, 0])
+    const line = (x: tf.Tensor): tf.Tensor => tf.pow(x, 1)
+    expect(gradientAt((x) => valueAndGrad((t: tf.Tensor) => tf.sum(line(t)))(x).grads, [0, 2])).toEqual([0, 0])
+  })
+})
+
+it('registers again without a warning, in place of what another library registered', () => {
+  const warnings: unknown[] = []
+  const warn = console.warn
+  console.warn = (...args: unknown[]) => warnings.push(args)
+  try {
+    tf.unregisterGradient('Square')
+    tf.registerGradient({ kernelName: 'Square', gradFunc: () => ({ x: () => tf.scalar(0) }) })
+    registerGradients()
+  } finally {
+    console.warn = warn
+  }
+  expect(warnings).toEqual([])
+  expect(valueAndGrad((x: tf.Tensor) => tf.square(x))(tf.scalar(3)).grads.dataSync()[0]).toBe(6)
 })

@@ -40,7 +40,9 @@ it('trains a convolution with batch normalisation and pooling', () => {
     (p) => {
       const features = tf.conv2d(x, p.filter as tf.Tensor4D, 1, 'same')
       const { mean, variance } = tf.moments(features, [0, 1, 2])
-      const normal = tf.relu(tf.batchNorm(features, mean as tf.Tensor1D, variance as tf.Tensor1D, p.offset as tf.Tensor1D, p.scale as tf.Tensor1D))
+      const normal = tf.relu(
+        tf.batchNorm(features, mean as tf.Tensor1D, variance as tf.Tensor1D, p.offset as tf.Tensor1D, p.scale as tf.Tensor1D),
+      )
       const pooled = tf.maxPool(normal as tf.Tensor4D, 2, 2, 'valid')
       const small = tf.avgPool(tf.depthwiseConv2d(pooled, p.depthwise as tf.Tensor4D, 1, 'same'), 2, 2, 'same')
       return tf.mean(tf.square(tf.sub(tf.matMul(tf.reshape(small, [4, 16]), p.w), 1)))

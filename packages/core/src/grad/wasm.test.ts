@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { useBackend } from '../backend'
 import { hvp, valueAndGrad } from './index'
-import { kernelExamples } from './registry.examples'
+import { kernelExamples } from './__fixtures__/kernel-examples'
 
 afterAll(() => useBackend('cpu'))
 
@@ -31,7 +31,9 @@ it('refuses to differentiate conv3d, where the kernels are wrong', async () => {
   await useBackend('wasm')
   const x = tf.ones([1, 2, 2, 2, 1]) as tf.Tensor5D
   const filter = tf.ones([2, 2, 2, 1, 1])
-  expect(() => valueAndGrad((f: tf.Tensor) => tf.sum(tf.conv3d(x, f as tf.Tensor5D, 1, 'same')))(filter)).toThrow(/conv3d give wrong values/)
+  expect(() => valueAndGrad((f: tf.Tensor) => tf.sum(tf.conv3d(x, f as tf.Tensor5D, 1, 'same')))(filter)).toThrow(
+    /conv3d give wrong values/,
+  )
 })
 
 it('gives the same first and second derivatives on wasm as on cpu', async () => {

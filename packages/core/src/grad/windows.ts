@@ -32,7 +32,15 @@ export function gatherWindows(x: tf.Tensor, table: number[][], padding: number):
   const [batch, channels] = [x.shape[0], x.shape[x.rank - 1]]
   const size = x.size / (batch * channels)
   const indices = table.flat().map((at) => (at < 0 ? size : at))
-  const padded = tf.pad(tf.reshape(x, [batch, size, channels]), [[0, 0], [0, 1], [0, 0]], padding)
+  const padded = tf.pad(
+    tf.reshape(x, [batch, size, channels]),
+    [
+      [0, 0],
+      [0, 1],
+      [0, 0],
+    ],
+    padding,
+  )
   return tf.reshape(tf.gather(padded, tf.tensor1d(indices, 'int32'), 1), [batch, table.length, table[0].length, channels])
 }
 

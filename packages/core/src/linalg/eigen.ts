@@ -1,6 +1,6 @@
 import { EigenvalueDecomposition, Matrix as MlMatrix } from 'ml-matrix'
 import { DataError, ShapeError } from '../errors'
-import { checkSquare, identity, zeros, type Matrix } from './matrix'
+import { add, checkSquare, frobeniusNorm, identity, matmul, zeros, type Matrix } from './matrix'
 import { singularValues } from './svd'
 
 /** A complex matrix: real and imaginary part, of equal shape. */
@@ -17,6 +17,8 @@ export interface Eigen {
   readonly vectors: ComplexMatrix
 }
 
+const balanceLimit = 2 ** 40
+
 /** Scales rows and columns by powers of two towards equal norms (D⁻¹ A D; Parlett and Reinsch), in place. @returns D */
 function balance(re: Float64Array, im: Float64Array, n: number): Float64Array {
   const scale = new Float64Array(n).fill(1)
@@ -32,7 +34,9 @@ function balance(re: Float64Array, im: Float64Array, n: number): Float64Array {
         column += Math.abs(re[j * n + i]) + Math.abs(im[j * n + i])
       }
       if (row === 0 || column === 0) continue
-      const factor = 2 ** Math.round(Math.log2(row / column) / 2)
+      // Without bound a nearly reducible matrix would be scaled away.
+      const wanted = 2 ** Math.round(Math.log2(row / column) / 2)
+      const factor = Math.min(Math.max(wanted, balanceLimit ** -1 / scale[i]), balanceLimit / scale[i])
       if (factor === 1 || column * factor + row / factor >= 0.95 * (column + row)) continue
       changed = true
       scale[i] *= factor
@@ -377,23 +381,27 @@ function realEigen(data: Float64Array, n: number): Eigen {
 }
 
 /**
- * Divides a matrix by its largest entry, in place, and clears what is below 1e-150 of it, far under rounding: products
- * of such entries underflow, and the convergence tests of the QR algorithms would wait for them for ever.
+ * Divides a matrix by its largest entry, in place, and clears off-diagonal entries below 1e-60 of it, far under
+ * rounding: products of such entries underflow, and the convergence tests of the QR algorithms would wait for ever.
  */
-function normalise(re: Float64Array, im: Float64Array): number {
+function normalise(re: Float64Array, im: Float64Array, n: number): number {
   let largest = 0
   for (let i = 0; i < re.length; i++) largest = Math.max(largest, Math.abs(re[i]), Math.abs(im[i]))
   if (largest === 0) return 1
-  const clean = (value: number): number => (Math.abs(value / largest) < 1e-150 ? 0 : value / largest)
-  for (let i = 0; i < re.length; i++) {
-    re[i] = clean(re[i])
-    im[i] = clean(im[i])
+  for (let i = 0; i < n; i++) {
+    for (let p = i * n; p < (i + 1) * n; p++) {
+      re[p] /= largest
+      im[p] /= largest
+      if (p === i * n + i || Math.abs(re[p]) + Math.abs(im[p]) >= 1e-60) continue
+      re[p] = 0
+      im[p] = 0
+    }
   }
   return largest
 }
 
 /** Undoes the balancing, makes columns unit vectors and orders by eigenvalue. */
-function finish({ values, vectors }: Eigen, scale: Float64Array, size: number): Eigen {
+function finish({ values, vectors }: Eigen, scale: Float64Array): Eigen {
   const n = scale.length
   const order = Array.from(scale.keys()).sort((i, j) => values.re[i] - values.re[j] || values.im[i] - values.im[j])
   const re = zeros(n, n)
@@ -413,8 +421,32 @@ function finish({ values, vectors }: Eigen, scale: Float64Array, size: number): 
       im.data[i * n + to] /= norm
     }
   })
-  const ordered = (part: Float64Array): Float64Array => Float64Array.from(order, (i) => size * part[i])
+  const ordered = (part: Float64Array): Float64Array => Float64Array.from(order, (i) => part[i])
   return { values: { re: ordered(values.re), im: ordered(values.im) }, vectors: { re, im } }
+}
+
+function decompose({ re, im }: ComplexMatrix, balancing: boolean): Eigen {
+  const n = re.rows
+  const workRe = re.data.slice()
+  const workIm = im.data.slice()
+  const scale = balancing ? balance(workRe, workIm, n) : new Float64Array(n).fill(1)
+  const isReal = workIm.every((value) => value === 0)
+  return finish(isReal ? realEigen(workRe, n) : complexEigen(workRe, workIm, n), scale)
+}
+
+/** ‖A V − V Λ‖ / ‖A‖ in Frobenius norms. */
+function relativeResidual({ re, im }: ComplexMatrix, { values, vectors }: Eigen): number {
+  const n = re.rows
+  const left = add(matmul(re, vectors.re), matmul(im, vectors.im), 1, -1)
+  const leftIm = add(matmul(re, vectors.im), matmul(im, vectors.re))
+  for (let i = 0; i < n; i++) {
+    for (let j = 0, p = i * n; j < n; j++, p++) {
+      left.data[p] -= vectors.re.data[p] * values.re[j] - vectors.im.data[p] * values.im[j]
+      leftIm.data[p] -= vectors.re.data[p] * values.im[j] + vectors.im.data[p] * values.re[j]
+    }
+  }
+  const size = Math.hypot(frobeniusNorm(re), frobeniusNorm(im))
+  return size === 0 ? 0 : Math.hypot(frobeniusNorm(left), frobeniusNorm(leftIm)) / size
 }
 
 /**
@@ -439,10 +471,14 @@ export function eigen(a: Matrix | ComplexMatrix): Eigen {
     if (complex.im.rows !== n) throw new ShapeError(`eigen: the real part is [${n}, ${n}], the imaginary part [${complex.im.rows}, ${complex.im.rows}]`)
   }
   if (n === 0) return { values: { re, im }, vectors: { re: zeros(0, 0), im: zeros(0, 0) } }
-  const size = normalise(re, im)
-  const scale = balance(re, im, n)
-  const isReal = im.every((value) => value === 0)
-  return finish(isReal ? realEigen(re, n) : complexEigen(re, im, n), scale, size)
+  const size = normalise(re, im, n)
+  const input: ComplexMatrix = { re: { rows: n, cols: n, data: re }, im: { rows: n, cols: n, data: im } }
+  const balanced = decompose(input, true)
+  const residual = relativeResidual(input, balanced)
+  // Balancing usually helps, but harms some nearly reducible matrices (Watkins 2006): then do without.
+  const plain = residual > 10 * n * Number.EPSILON ? decompose(input, false) : undefined
+  const { values, vectors } = plain !== undefined && relativeResidual(input, plain) < residual ? plain : balanced
+  return { values: { re: values.re.map((value) => value * size), im: values.im.map((value) => value * size) }, vectors }
 }
 
 /**

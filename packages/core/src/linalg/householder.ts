@@ -4,6 +4,9 @@
  */
 import { vectorNorm } from './matrix'
 
+const tiny = 1e-280
+const enlarge = 2 ** 600
+
 /**
  * Turns x[start..end) into the v of the reflector that maps it onto a multiple of the unit vector at `pivot`
  * (`start` or `end − 1`), with v[pivot] = 1.
@@ -18,11 +21,17 @@ export function makeReflector(x: Float64Array, start: number, end: number, pivot
     x[pivot] = 1
     return { tau: 0, beta: alpha }
   }
+  if (Math.max(rest, Math.abs(alpha)) < tiny) {
+    // Near the subnormal numbers too few digits are left; v is the same for a scaled x.
+    x[pivot] = alpha
+    for (let i = start; i < end; i++) x[i] *= enlarge
+    const scaled = makeReflector(x, start, end, pivot)
+    return { tau: scaled.tau, beta: scaled.beta / enlarge }
+  }
   // The sign is chosen so that alpha − beta does not cancel.
   const beta = -Math.sign(alpha || 1) * Math.hypot(alpha, rest)
   const scale = 1 / (alpha - beta)
-  if (Number.isFinite(scale)) for (let i = start; i < end; i++) x[i] *= scale
-  else for (let i = start; i < end; i++) x[i] /= alpha - beta
+  for (let i = start; i < end; i++) x[i] *= scale
   x[pivot] = 1
   return { tau: (beta - alpha) / beta, beta }
 }

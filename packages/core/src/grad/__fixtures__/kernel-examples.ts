@@ -160,14 +160,38 @@ function reductions(): KernelExample[] {
 function products(): KernelExample[] {
   const forms = [false, true].flatMap((ta) => [false, true].map((tb) => [ta, tb]))
   const equations: [string, number[][]][] = [
-    ['ij,jk->ik', [[2, 3], [3, 4]]],
-    ['bij,bjk->bki', [[2, 2, 3], [2, 3, 4]]],
+    [
+      'ij,jk->ik',
+      [
+        [2, 3],
+        [3, 4],
+      ],
+    ],
+    [
+      'bij,bjk->bki',
+      [
+        [2, 2, 3],
+        [2, 3, 4],
+      ],
+    ],
     ['ij->i', [[2, 3]]],
     ['ij->ji', [[2, 3]]],
-    ['ij,jk->i', [[2, 3], [3, 4]]],
+    [
+      'ij,jk->i',
+      [
+        [2, 3],
+        [3, 4],
+      ],
+    ],
     ['ijk,j->ki', [[2, 3, 4], [3]]],
     ['i,j->ij', [[2], [3]]],
-    ['ij,ij->', [[2, 3], [2, 3]]],
+    [
+      'ij,ij->',
+      [
+        [2, 3],
+        [2, 3],
+      ],
+    ],
   ]
   return [
     ...forms.map(([ta, tb]) =>
@@ -203,9 +227,7 @@ function convolutions(): KernelExample[] {
   const down3d = { strides: [2, 2, 2], pad: 'same', dilations: [1, 1, 1], dataFormat: 'NDHWC' }
   return [
     ...variants.flatMap(([label, stride, pad, dilation]) => [
-      example(`Conv2D (${label})`, [x, filter], ([a, f]) =>
-        tf.conv2d(a as tf.Tensor4D, f as tf.Tensor4D, stride, pad, 'NHWC', dilation),
-      ),
+      example(`Conv2D (${label})`, [x, filter], ([a, f]) => tf.conv2d(a as tf.Tensor4D, f as tf.Tensor4D, stride, pad, 'NHWC', dilation)),
       example(`DepthwiseConv2dNative (${label})`, [x, depthwise], ([a, f]) =>
         tf.depthwiseConv2d(a as tf.Tensor4D, f as tf.Tensor4D, stride, pad, 'NHWC', dilation),
       ),
@@ -218,7 +240,9 @@ function convolutions(): KernelExample[] {
         [0, 0],
       ]),
     ),
-    example('Conv2D (rows left over)', [uniform([1, 6, 7, 2]), filter], ([a, f]) => tf.conv2d(a as tf.Tensor4D, f as tf.Tensor4D, 2, 'valid')),
+    example('Conv2D (rows left over)', [uniform([1, 6, 7, 2]), filter], ([a, f]) =>
+      tf.conv2d(a as tf.Tensor4D, f as tf.Tensor4D, 2, 'valid'),
+    ),
     example('DepthwiseConv2dNative (rows left over)', [uniform([1, 6, 7, 2]), depthwise], ([a, f]) =>
       tf.depthwiseConv2d(a as tf.Tensor4D, f as tf.Tensor4D, 2, 'valid'),
     ),
@@ -253,7 +277,9 @@ function pools(): KernelExample[] {
   return [
     unary('MaxPool', (t) => tf.maxPool(t as tf.Tensor4D, 2, 2, 'valid'), x),
     unary('MaxPool (overlapping, same)', (t) => tf.maxPool(t as tf.Tensor4D, 3, 2, 'same'), x),
-    example('MaxPoolGrad', [uniform([2, 3, 3, 2])], ([dy]) => kernel('MaxPoolGrad', { dy, input: x, output: tf.maxPool(x as tf.Tensor4D, 3, 2, 'same') }, same)),
+    example('MaxPoolGrad', [uniform([2, 3, 3, 2])], ([dy]) =>
+      kernel('MaxPoolGrad', { dy, input: x, output: tf.maxPool(x as tf.Tensor4D, 3, 2, 'same') }, same),
+    ),
     unary('MaxPoolWithArgmax', (t) => tf.maxPoolWithArgmax(t as tf.Tensor4D, 2, 2, 'valid').result, x),
     unary('AvgPool', (t) => tf.avgPool(t as tf.Tensor4D, 2, 2, 'valid'), x),
     unary('AvgPool (overlapping, same)', (t) => tf.avgPool(t as tf.Tensor4D, 3, 2, 'same'), x),
@@ -265,7 +291,9 @@ function pools(): KernelExample[] {
     unary('AvgPool3D', (t) => tf.avgPool3d(t as tf.Tensor5D, 2, 2, 'same'), volume),
     unary('AvgPool3D (overlapping)', (t) => tf.avgPool3d(t as tf.Tensor5D, 3, 1, 'same'), volume),
     example('AvgPool3DGrad', [uniform([1, 2, 2, 2, 2])], ([dy]) => kernel('AvgPool3DGrad', { dy, input: volume }, same3d)),
-    example('Dilation2D', [x, tf.mul(spaced([2, 2, 2], 3), 0.13)], ([t, f]) => tf.dilation2d(t as tf.Tensor4D, f as tf.Tensor3D, 1, 'same', 2)),
+    example('Dilation2D', [x, tf.mul(spaced([2, 2, 2], 3), 0.13)], ([t, f]) =>
+      tf.dilation2d(t as tf.Tensor4D, f as tf.Tensor3D, 1, 'same', 2),
+    ),
     example('Dilation2DBackpropInput', [uniform([2, 5, 5, 2])], ([dy]) =>
       kernel('Dilation2DBackpropInput', { x, filter: uniform([2, 2, 2]), dy }, { strides: [1, 1], pad: 'same', dilations: [2, 2] }),
     ),
@@ -290,14 +318,81 @@ function shapes(): KernelExample[] {
     unary('SplitV', (t) => tf.mul(tf.split(t, [1, 2], 1)[0], tf.split(t, [1, 2], 1)[1]), x),
     unary('Slice', (t) => tf.slice(t, [0, 1, 1], [2, 2, -1]), x),
     unary('StridedSlice', (t) => tf.stridedSlice(t, [0, 0, 0], [2, 3, 4], [1, 2, 3]), x),
-    unary('StridedSlice (backwards, new axis)', (t) => tf.stridedSlice(t, [0, 0, -1, 1], [0, 3, 0, 3], [1, 2, -2, 1], 0, 0, 0, 1), uniform([3, 5, 4])),
+    unary(
+      'StridedSlice (backwards, new axis)',
+      (t) => tf.stridedSlice(t, [0, 0, -1, 1], [0, 3, 0, 3], [1, 2, -2, 1], 0, 0, 0, 1),
+      uniform([3, 5, 4]),
+    ),
     unary('StridedSlice (one row)', (t) => tf.stridedSlice(t, [1], [2], [1], 0, 0, 0, 0, 1), x),
-    unary('PadV2', (t) => tf.pad(t, [[0, 1], [2, 0], [1, 1]], 3), x),
-    unary('MirrorPad', (t) => tf.mirrorPad(t, [[0, 1], [2, 1], [1, 3]], 'reflect'), x),
-    unary('MirrorPad (symmetric)', (t) => tf.mirrorPad(t, [[1, 2], [3, 0], [0, 4]], 'symmetric'), x),
+    unary(
+      'PadV2',
+      (t) =>
+        tf.pad(
+          t,
+          [
+            [0, 1],
+            [2, 0],
+            [1, 1],
+          ],
+          3,
+        ),
+      x,
+    ),
+    unary(
+      'MirrorPad',
+      (t) =>
+        tf.mirrorPad(
+          t,
+          [
+            [0, 1],
+            [2, 1],
+            [1, 3],
+          ],
+          'reflect',
+        ),
+      x,
+    ),
+    unary(
+      'MirrorPad (symmetric)',
+      (t) =>
+        tf.mirrorPad(
+          t,
+          [
+            [1, 2],
+            [3, 0],
+            [0, 4],
+          ],
+          'symmetric',
+        ),
+      x,
+    ),
     unary('Reverse', (t) => tf.reverse(t, [0, 2]), x),
-    unary('BatchToSpaceND', (t) => tf.batchToSpaceND(t, [2, 2], [[0, 1], [1, 0]]), image),
-    unary('SpaceToBatchND', (t) => tf.spaceToBatchND(t, [2, 2], [[0, 0], [1, 1]]), image),
+    unary(
+      'BatchToSpaceND',
+      (t) =>
+        tf.batchToSpaceND(
+          t,
+          [2, 2],
+          [
+            [0, 1],
+            [1, 0],
+          ],
+        ),
+      image,
+    ),
+    unary(
+      'SpaceToBatchND',
+      (t) =>
+        tf.spaceToBatchND(
+          t,
+          [2, 2],
+          [
+            [0, 0],
+            [1, 1],
+          ],
+        ),
+      image,
+    ),
     unary('DepthToSpace', (t) => tf.depthToSpace(t as tf.Tensor4D, 2), image),
     unary('Diag', (t) => tf.diag(t), uniform([2, 3])),
     unary('FlipLeftRight', (t) => tf.image.flipLeftRight(t as tf.Tensor4D), image),
@@ -322,7 +417,16 @@ function gathers(): KernelExample[] {
     example('SparseToDense', [uniform([2]), tf.scalar(0.3)], ([v, d]) => tf.sparseToDense(int([1, 3], [2]), v, [5], d as tf.Scalar)),
     example('SparseToDense (matrix)', [uniform([2])], ([v]) => tf.sparseToDense(int([0, 1, 1, 0], [2, 2]), v, [2, 3])),
     example('SparseFillEmptyRows', [uniform([2]), tf.scalar(0.3)], ([v, d]) =>
-      tf.slice(tf.sparse.sparseFillEmptyRows(int([0, 1, 3, 0], [2, 2]) as tf.Tensor2D, v as tf.Tensor1D, tf.tensor1d([5, 2], 'int32'), d as tf.Scalar).outputValues, [0], [5]),
+      tf.slice(
+        tf.sparse.sparseFillEmptyRows(
+          int([0, 1, 3, 0], [2, 2]) as tf.Tensor2D,
+          v as tf.Tensor1D,
+          tf.tensor1d([5, 2], 'int32'),
+          d as tf.Scalar,
+        ).outputValues,
+        [0],
+        [5],
+      ),
     ),
     unary('Bincount', (t) => tf.bincount(tf.tensor1d([0, 2, 2, 5], 'int32'), t as tf.Tensor1D, 4), uniform([4])),
     unary('DenseBincount', (t) => tf.denseBincount(int([0, 2, 2, 5, 1, 1], [2, 3]) as tf.Tensor2D, t as tf.Tensor2D, 4), uniform([2, 3])),
@@ -338,7 +442,11 @@ function normalisations(): KernelExample[] {
     ),
     unary('LRN', (t) => tf.localResponseNormalization(t as tf.Tensor4D, 1, 1, 0.5, 0.75), x),
     example('LRNGrad', [x, uniform([2, 2, 3, 4], -1, 1, 8)], ([t, dy]) =>
-      kernel('LRNGrad', { x: t, y: tf.localResponseNormalization(t as tf.Tensor4D, 1, 1, 0.5, 0.75), dy }, { depthRadius: 1, bias: 1, alpha: 0.5, beta: 0.75 }),
+      kernel(
+        'LRNGrad',
+        { x: t, y: tf.localResponseNormalization(t as tf.Tensor4D, 1, 1, 0.5, 0.75), dy },
+        { depthRadius: 1, bias: 1, alpha: 0.5, beta: 0.75 },
+      ),
     ),
   ]
 }
@@ -358,12 +466,20 @@ function images(): KernelExample[] {
   return [
     ...resizes.flatMap(([corners, half]) => [
       unary(`ResizeBilinear (${corners}, ${half})`, (t) => tf.image.resizeBilinear(t as tf.Tensor4D, [5, 3], corners, half), x),
-      unary(`ResizeNearestNeighbor (${corners}, ${half})`, (t) => tf.image.resizeNearestNeighbor(t as tf.Tensor4D, [5, 3], corners, half), x),
+      unary(
+        `ResizeNearestNeighbor (${corners}, ${half})`,
+        (t) => tf.image.resizeNearestNeighbor(t as tf.Tensor4D, [5, 3], corners, half),
+        x,
+      ),
     ]),
     unary('ResizeNearestNeighbor (twice as large)', (t) => tf.image.resizeNearestNeighbor(t as tf.Tensor4D, [6, 8], false, true), x),
     unary('ResizeNearestNeighbor (smaller)', (t) => tf.image.resizeNearestNeighbor(t as tf.Tensor4D, [2, 2]), x),
-    example('CropAndResize', [x, boxes], ([t, b]) => tf.image.cropAndResize(t as tf.Tensor4D, b as tf.Tensor2D, owners, [4, 3], 'bilinear', 0.7)),
-    example('CropAndResize (single row)', [x, boxes], ([t, b]) => tf.image.cropAndResize(t as tf.Tensor4D, b as tf.Tensor2D, owners, [1, 3])),
+    example('CropAndResize', [x, boxes], ([t, b]) =>
+      tf.image.cropAndResize(t as tf.Tensor4D, b as tf.Tensor2D, owners, [4, 3], 'bilinear', 0.7),
+    ),
+    example('CropAndResize (single row)', [x, boxes], ([t, b]) =>
+      tf.image.cropAndResize(t as tf.Tensor4D, b as tf.Tensor2D, owners, [1, 3]),
+    ),
     unary('CropAndResize (nearest)', (t) => tf.image.cropAndResize(t as tf.Tensor4D, boxes, owners, [4, 3], 'nearest'), x),
     unary('RotateWithOffset', (t) => tf.image.rotateWithOffset(t as tf.Tensor4D, 0.6, 0.2, [0.4, 0.6]), x),
     ...(['constant', 'nearest', 'reflect', 'wrap'] as const).flatMap((mode) => [
