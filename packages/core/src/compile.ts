@@ -123,23 +123,12 @@ function traceForm<Args extends readonly CompileArgument[]>(
   compiler: Compiler,
   options: { name: string; precision?: 'float32' | 'float64' },
 ): CompiledForm {
-  const structures = args.map((argument) => (isKey(argument) ? undefined : flatten(argument as Tree).structure))
   const form: Partial<CompiledForm> & { keys: Key[] } = { keys: args.filter(isKey) }
+  const bind = symbolicArguments(args, tensors, (index) => form.keys[index])
   let structure: TreeStructure | undefined
   const traced = compiler.trace(
     (...symbols) => {
-      let next = 0
-      let nextKey = 0
-      const symbolic = structures.map((shape, i) => {
-        if (shape === undefined) {
-          const index = nextKey++
-          return symbolicKey(() => form.keys[index].words)
-        }
-        const part = symbols.slice(next, next + tensors[i].length)
-        next += tensors[i].length
-        return unflatten(shape, part)
-      })
-      const flat = flatten(fn(...(symbolic as unknown as Args)))
+      const flat = flatten(fn(...(bind(symbols) as unknown as Args)))
       structure = flat.structure
       return flat.leaves
     },
@@ -150,7 +139,33 @@ function traceForm<Args extends readonly CompileArgument[]>(
   return Object.assign(form, { traced, structure }) as CompiledForm
 }
 
-function specOf(tensor: tf.Tensor): TensorSpec {
+/**
+ * How symbolic tensors become the arguments of the traced function: trees of the same structures, and keys whose words
+ * are asked for at each run.
+ */
+export function symbolicArguments(
+  args: readonly CompileArgument[],
+  tensors: readonly tf.Tensor[][],
+  keyAt: (index: number) => Key,
+): (symbols: readonly tf.Tensor[]) => CompileArgument[] {
+  const structures = args.map((argument) => (isKey(argument) ? undefined : flatten(argument as Tree).structure))
+  return (symbols) => {
+    let next = 0
+    let nextKey = 0
+    return structures.map((structure, i) => {
+      if (structure === undefined) {
+        const index = nextKey++
+        return symbolicKey(() => keyAt(index).words)
+      }
+      const part = symbols.slice(next, next + tensors[i].length)
+      next += tensors[i].length
+      return unflatten(structure, part)
+    })
+  }
+}
+
+/** Shape and dtype of an argument. */
+export function specOf(tensor: tf.Tensor): TensorSpec {
   const { dtype, shape } = tensor
   if (dtype !== 'float32' && dtype !== 'int32' && dtype !== 'bool') {
     throw new OptionError(`compile: arguments are float32, int32 or bool tensors, got ${dtype}; pass a complex tensor as its real and imaginary part`)

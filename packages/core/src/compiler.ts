@@ -29,6 +29,8 @@ export interface Compiler {
     specs: readonly TensorSpec[],
     options: { name?: string; precision?: 'float32' | 'float64' },
   ): Traced
+  /** What a function costs, from its trace. */
+  account(fn: (...inputs: tf.Tensor[]) => tf.Tensor[], specs: readonly TensorSpec[]): { multiplyAdds: number; peakBytes: number; operations: Record<string, number> }
   /** Whether a function is being traced right now. */
   isTracing(): boolean
   /** Inside a trace: an input that `read` gives anew at each run; in loops for each step, given the loops' indices, outermost first. */

@@ -107,3 +107,32 @@ describe('gaussNewtonVectorProduct', () => {
     expectClose(product, tf.matMul(x, tf.matMul(x, v), true))
   })
 })
+
+describe('grad of grad of grad', () => {
+  const derivative = (fn: (x: tf.Tensor) => tf.Tensor): ((x: tf.Tensor) => tf.Tensor) => grad((x: tf.Tensor) => tf.sum(fn(x)))
+
+  it('gives the third derivatives of tanh, sigmoid and a product of powers', () => {
+    const x = tf.tensor1d([-0.7, 0.2, 1.1])
+    const third = (fn: (x: tf.Tensor) => tf.Tensor): tf.Tensor => derivative(derivative(derivative(fn)))(x)
+    // With t = tanh x: (1 - t²)(6t² - 2); with s = σ(x): s(1 - s)(1 - 6s + 6s²).
+    const t2 = tf.square(tf.tanh(x))
+    expectClose(third(tf.tanh), tf.mul(tf.sub(1, t2), tf.sub(tf.mul(6, t2), 2)))
+    const s = tf.sigmoid(x)
+    const variance = tf.mul(s, tf.sub(1, s))
+    expectClose(third(tf.sigmoid), tf.mul(variance, tf.sub(1, tf.mul(6, variance))))
+    expectClose(
+      third((y) => tf.mul(tf.square(y), tf.pow(y, 2))),
+      tf.mul(24, x),
+      1e-4,
+    )
+  })
+
+  it('gives third derivatives through a convolution', () => {
+    const x = normal([1, 4, 4, 1], 1) as tf.Tensor4D
+    const filter = normal([2, 2, 1, 2], 2)
+    // f(s) = Σ (s · conv)³, so f''' = 6 Σ conv³ along s.
+    const cube = (s: tf.Tensor): tf.Tensor => tf.pow(tf.conv2d(x, tf.mul(filter, s) as tf.Tensor4D, 1, 'same'), 3)
+    const expected = tf.mul(6, tf.sum(tf.pow(tf.conv2d(x, filter as tf.Tensor4D, 1, 'same'), 3)))
+    expectClose(derivative(derivative(derivative(cube)))(tf.scalar(1.3)), expected, 1e-3)
+  })
+})

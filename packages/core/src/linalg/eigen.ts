@@ -355,13 +355,16 @@ function complexEigen(re: Float64Array, im: Float64Array, n: number): Eigen {
 
 /**
  * Real matrices go to ml-matrix (EISPACK's hqr2): real arithmetic keeps conjugate pairs exact. Its columns j, j + 1 are
- * the real and imaginary part of the vector of the pair.
+ * the real and imaginary part of the vector of the pair. The matrix is shifted by a multiple of the identity first:
+ * hqr2 has no limit of iterations and never ends where two neighbours on the diagonal underflow.
  */
 function realEigen(data: Float64Array, n: number): Eigen {
+  // The matrix comes scaled to a largest entry near 1; no eigenvalue met in practice is exactly minus this.
+  const shift = (Math.sqrt(5) - 1) / 2
   const input = new MlMatrix(n, n)
-  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) input.set(i, j, data[i * n + j])
+  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) input.set(i, j, data[i * n + j] + (i === j ? shift : 0))
   const decomposition = new EigenvalueDecomposition(input, { assumeSymmetric: false })
-  const values = { re: Float64Array.from(decomposition.realEigenvalues), im: Float64Array.from(decomposition.imaginaryEigenvalues) }
+  const values = { re: Float64Array.from(decomposition.realEigenvalues, (value) => value - shift), im: Float64Array.from(decomposition.imaginaryEigenvalues) }
   const packed = decomposition.eigenvectorMatrix
   const re = zeros(n, n)
   const im = zeros(n, n)
@@ -381,8 +384,9 @@ function realEigen(data: Float64Array, n: number): Eigen {
 }
 
 /**
- * Divides a matrix by its largest entry, in place, and clears off-diagonal entries below 1e-60 of it, far under
- * rounding: products of such entries underflow, and the convergence tests of the QR algorithms would wait for ever.
+ * Divides a matrix by its largest entry, in place, and clears off-diagonal entries below 1e-60 of it (diagonal ones
+ * below 1e-150), far under rounding: products of such entries underflow, quotients overflow, and the convergence tests
+ * of the QR algorithms would wait for ever.
  */
 function normalise(re: Float64Array, im: Float64Array, n: number): number {
   let largest = 0
@@ -392,7 +396,7 @@ function normalise(re: Float64Array, im: Float64Array, n: number): number {
     for (let p = i * n; p < (i + 1) * n; p++) {
       re[p] /= largest
       im[p] /= largest
-      if (p === i * n + i || Math.abs(re[p]) + Math.abs(im[p]) >= 1e-60) continue
+      if (Math.abs(re[p]) + Math.abs(im[p]) >= (p === i * n + i ? 1e-150 : 1e-60)) continue
       re[p] = 0
       im[p] = 0
     }

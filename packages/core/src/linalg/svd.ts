@@ -96,7 +96,7 @@ function bidiagonalQr(d: Float64Array, e: Float64Array, left: RotationQueue | un
   let budget = 60 * p
   while (p > 1) {
     let k = p - 2
-    while (k >= 0 && Math.abs(e[k]) > Number.EPSILON * (Math.abs(d[k]) + Math.abs(d[k + 1])) + 1e-300) k--
+    while (k >= 0 && Math.abs(e[k]) > Number.EPSILON * (Math.abs(d[k]) + Math.abs(d[k + 1])) + 1e-200) k--
     if (k >= 0) e[k] = 0
     if (k === p - 2) {
       p--
@@ -113,7 +113,7 @@ function bidiagonalQr(d: Float64Array, e: Float64Array, left: RotationQueue | un
 }
 
 function negligible(e: Float64Array, i: number, start: number, p: number): number {
-  return Number.EPSILON * ((i < p - 1 ? Math.abs(e[i]) : 0) + (i > start ? Math.abs(e[i - 1]) : 0)) * 0.5 + 1e-300
+  return Number.EPSILON * ((i < p - 1 ? Math.abs(e[i]) : 0) + (i > start ? Math.abs(e[i - 1]) : 0)) * 0.5 + 1e-200
 }
 
 /** d[p − 1] is zero: rotate e[p − 2] out of the last column. */

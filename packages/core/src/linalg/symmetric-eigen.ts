@@ -123,7 +123,8 @@ function tridiagonalQl(d: Float64Array, e: Float64Array, rotations: RotationQueu
   for (let l = 0; l < n; l++) {
     for (;;) {
       let m = l
-      while (m < n - 1 && Math.abs(e[m]) > Number.EPSILON * (Math.abs(d[m]) + Math.abs(d[m + 1]))) m++
+      // The matrix is scaled to 1: 1e-200 is nothing, but rotations by subnormal numbers would not be orthogonal.
+      while (m < n - 1 && Math.abs(e[m]) > Number.EPSILON * (Math.abs(d[m]) + Math.abs(d[m + 1])) + 1e-200) m++
       if (m === l) break
       if (budget-- === 0) throw new DataError(`symmetricEigen: no convergence for eigenvalue ${l} of ${n}; rescale the matrix`)
       qlStep(d, e, l, m, rotations)
@@ -142,7 +143,7 @@ function qlStep(d: Float64Array, e: Float64Array, l: number, m: number, rotation
     const f = s * e[i]
     const b = c * e[i]
     let r = Math.sqrt(f * f + g * g)
-    // Both vanish, or their squares underflow: let hypot decide.
+    // The squares may have lost digits to underflow.
     if (r < 1e-140) r = Math.hypot(f, g)
     e[i + 1] = r
     if (r === 0) {

@@ -74,14 +74,14 @@ function readProbabilities(input: MatrixInput): MatrixData {
   return matrix
 }
 
-/** log Σ exp of one row, shifted by its maximum. */
-function rowLogSumExp(data: Float64Array | Float32Array, start: number, cols: number, row: number): number {
+/** Largest value of one row, and log Σ exp of what is left when it is subtracted (kept apart, so that no digits are lost). */
+function rowLogSumExp(data: Float64Array | Float32Array, start: number, cols: number, row: number): { largest: number; logSum: number } {
   let largest = -Infinity
   for (let p = start; p < start + cols; p++) largest = Math.max(largest, data[p])
   if (!Number.isFinite(largest)) throw new DataError(`logits: the largest value of row ${row} is ${largest}; softmax needs a finite maximum`)
   let sum = 0
   for (let p = start; p < start + cols; p++) sum += Math.exp(data[p] - largest)
-  return largest + Math.log(sum)
+  return { largest, logSum: Math.log(sum) }
 }
 
 /**
@@ -100,7 +100,12 @@ export function negativeLogLikelihood(scores: ClassScores, labels: LabelsInput):
   let sum = 0
   for (let i = 0; i < rows; i++) {
     const value = data[i * cols + truth[i]]
-    sum += fromLogits ? rowLogSumExp(data, i * cols, cols, i) - value : -Math.log(value)
+    if (!fromLogits) {
+      sum -= Math.log(value)
+      continue
+    }
+    const { largest, logSum } = rowLogSumExp(data, i * cols, cols, i)
+    sum += largest - value + logSum
   }
   return sum / rows
 }
@@ -122,9 +127,9 @@ export function brierScore(scores: ClassScores, labels: LabelsInput): number {
   let sum = 0
   for (let i = 0; i < rows; i++) {
     const start = i * cols
-    const shift = fromLogits ? rowLogSumExp(data, start, cols, i) : 0
+    const { largest, logSum } = fromLogits ? rowLogSumExp(data, start, cols, i) : { largest: 0, logSum: 0 }
     for (let j = 0; j < cols; j++) {
-      const p = fromLogits ? Math.exp(data[start + j] - shift) : data[start + j]
+      const p = fromLogits ? Math.exp(data[start + j] - largest - logSum) : data[start + j]
       sum += (j === truth[i] ? p - 1 : p) ** 2
     }
   }
