@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { requireBackend } from './backend'
 import { currentCompiler, type Compiler, type TensorSpec, type Traced } from './compiler'
-import { BackendError, OptionError, TracingError } from './errors'
+import { BackendError, OptionError, ShapeError, TracingError } from './errors'
 import { isKey, symbolicKey, type Key } from './random/key'
 import { flatten, isTensor, leaves, signature, unflatten, type Tree, type TreeStructure } from './tree'
 
@@ -90,6 +90,23 @@ export function compile<Args extends readonly CompileArgument[], Result extends 
     disposeDonated(donated, tensors)
     return unflatten<Result>(form.structure, outputs)
   }
+}
+
+/**
+ * A tensor in double precision, for functions compiled with `precision: 'float64'`: they take its values exactly, and
+ * it is read as a Float64Array. Other operations round it to single precision.
+ *
+ * @param values - row-major; taken over without copying
+ * @throws ShapeError when the number of values is not that of the shape
+ * @throws BackendError on a backend that does not compile
+ */
+export function float64Tensor(values: Float64Array, shape: readonly number[]): tf.Tensor {
+  requireBackend()
+  const compiler = currentCompiler()
+  if (compiler === undefined) throw new BackendError("float64Tensor: needs a backend that compiles: call await useBackend('onnx')")
+  const size = shape.reduce((product, length) => product * length, 1)
+  if (values.length !== size) throw new ShapeError(`float64Tensor: shape [${shape.join(', ')}] has ${size} values, got ${values.length}`)
+  return compiler.float64Tensor(values, shape)
 }
 
 function disposeDonated(donated: ReadonlySet<number>, tensors: readonly tf.Tensor[][]): void {

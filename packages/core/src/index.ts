@@ -11,7 +11,20 @@ export type { Checkpoint, CheckpointStore, FitEvent, FitOptions, FitResult, Repo
 export type { Dataset, PassOptions, WeightedBatch } from './data/dataset'
 export { cond, scan, whileLoop, type ScanBody, type ScanOptions, type WhileOptions } from './control'
 export { account, type Account } from './account'
-export { compile, type CompileArgument, type CompileOptions } from './compile'
+export { compile, float64Tensor, type CompileArgument, type CompileOptions } from './compile'
 export { ensureBackend, requireBackend, useBackend, type BackendChoice, type BackendName, type BackendOptions } from './backend'
-export { grad, valueAndGrad, valueAndGradWithAux } from './grad/index'
+export {
+  customGradient,
+  grad,
+  hvp,
+  jvp,
+  logSoftmax,
+  sigmoidCrossEntropy,
+  softmaxCrossEntropy,
+  stopGradient,
+  straightThrough,
+  valueAndGrad,
+  valueAndGradWithAux,
+  vjp,
+} from './grad/index'
 export { deserialize, memoryCheckpoints, readSafetensors, serialize, type DeserializeOptions, type Saved, type SerializeOptions, type Sha256 } from './save/index'

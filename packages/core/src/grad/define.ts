@@ -139,7 +139,7 @@ export function sumTo(x: tf.Tensor, shape: number[]): tf.Tensor {
   const axes = tf.backend_util.getReductionAxes(shape, x.shape)
   if (axes.length === 0) return tf.reshape(x, shape)
   const kept = x.shape.slice(axes.length).reduce((a, b) => a * b, 1)
-  const isLeading = axes.every((axis, i) => axis === i) && kept > 0
+  const isLeading = axes.every((axis, i) => axis === i) && x.size > 0
   // A bias's gradient: the cpu backend would transpose first; the product with ones is several times faster.
   if (isLeading && tf.getBackend() === 'cpu') {
     return tf.reshape(tf.matMul(filled([1, x.size / kept], 1), tf.reshape(x, [x.size / kept, kept])), shape)

@@ -1,6 +1,5 @@
 export { customGradient, stopGradient, straightThrough } from './custom-gradient'
 export { logSigmoid, logSoftmax, sigmoidCrossEntropy, softmaxCrossEntropy, type SoftmaxCrossEntropyOptions } from './losses'
-export { notDifferentiable, onceDifferentiable } from './not-differentiable'
 export { gaussNewtonVectorProduct, hvp, jvp, vjp } from './products'
 export { registerGradients } from './registry'
 export { grad, valueAndGrad, valueAndGradWithAux } from './value-and-grad'

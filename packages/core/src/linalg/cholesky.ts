@@ -1,6 +1,18 @@
 import { DataError, OptionError, ShapeError } from '../errors'
 import { gemm } from './gemm'
-import { add, checkFinite, checkSymmetric, copyRightHandSide, gram, likeRightHandSide, matmul, transpose, zeros, type Matrix, type RightHandSide } from './matrix'
+import {
+  add,
+  checkFinite,
+  checkSymmetric,
+  copyRightHandSide,
+  gram,
+  likeRightHandSide,
+  matmul,
+  transpose,
+  zeros,
+  type Matrix,
+  type RightHandSide,
+} from './matrix'
 import { solveTriangleInPlace } from './triangular'
 
 const block = 64
@@ -56,7 +68,7 @@ export function cholesky(a: Matrix, options: { jitter?: number } = {}): Matrix {
   if (failure !== undefined) {
     throw new DataError(
       `cholesky: the matrix is not positive definite: pivot ${failure.index} of ${n} is ${failure.pivot}. ` +
-        `Add jitter to the diagonal (for this matrix ${(((trace / n) * 1e-10) || 1e-10).toExponential(0)} or more), or use symmetricEigen`,
+        `Add jitter to the diagonal (for this matrix ${((trace / n) * 1e-10 || 1e-10).toExponential(0)} or more), or use symmetricEigen`,
     )
   }
   return { rows: n, cols: n, data }
@@ -97,7 +109,12 @@ export function choleskyLogDet(l: Matrix): number {
  * @returns `solution`, in the form of b, and `logDet` of D + U C Uᵀ
  * @throws DataError when D has a value that is not positive, or C is not positive definite
  */
-export function woodburySolve<B extends RightHandSide>(diagonal: Float64Array, u: Matrix, b: B, c?: Matrix): { solution: B; logDet: number } {
+export function woodburySolve<B extends RightHandSide>(
+  diagonal: Float64Array,
+  u: Matrix,
+  b: B,
+  c?: Matrix,
+): { solution: B; logDet: number } {
   const n = diagonal.length
   if (u.rows !== n) throw new ShapeError(`woodburySolve: diagonal has ${n} values, u has ${u.rows} rows`)
   if (c !== undefined && c.rows !== u.cols) throw new ShapeError(`woodburySolve: u has ${u.cols} columns, c is [${c.rows}, ${c.cols}]`)
@@ -150,8 +167,6 @@ export function ridge<B extends RightHandSide>(a: Matrix, b: B, lambda: number):
   const small = gram(a, tall ? 'columns' : 'rows')
   for (let i = 0; i < small.rows; i++) small.data[i * small.rows + i] += lambda
   const l = cholesky(small)
-  const x = tall
-    ? choleskySolve(l, matmul(a, right, { transposeA: true }))
-    : matmul(a, choleskySolve(l, right), { transposeA: true })
+  const x = tall ? choleskySolve(l, matmul(a, right, { transposeA: true })) : matmul(a, choleskySolve(l, right), { transposeA: true })
   return likeRightHandSide(b, x.data, a.cols)
 }

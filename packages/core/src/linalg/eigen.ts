@@ -75,7 +75,11 @@ function reduceToHessenberg({ n, tr, ti, zr, zi }: Schur): void {
       vi[i] = ti[i * n + k]
       if (i > k + 1) rest += vr[i] * vr[i] + vi[i] * vi[i]
     }
-    if (rest === 0) continue
+    // The matrix is of size 1: entries below 1e-140 are nothing, and their squares would underflow.
+    if (rest < 1e-280) {
+      clearBelow(tr, ti, n, k)
+      continue
+    }
     const head = Math.hypot(vr[k + 1], vi[k + 1])
     const norm = Math.sqrt(rest + head * head)
     // v = x + phase(x₁)·‖x‖·e₁ does not cancel; H = I − 2 v vᴴ / vᴴv.
@@ -104,10 +108,15 @@ function reduceToHessenberg({ n, tr, ti, zr, zi }: Schur): void {
     }
     reflectRows(tr, ti, n, k + 1, vr, vi, tau)
     reflectRows(zr, zi, n, k + 1, vr, vi, tau)
-    for (let i = k + 2; i < n; i++) {
-      tr[i * n + k] = 0
-      ti[i * n + k] = 0
-    }
+    clearBelow(tr, ti, n, k)
+  }
+}
+
+/** Zeros below the subdiagonal of column k. */
+function clearBelow(tr: Float64Array, ti: Float64Array, n: number, k: number): void {
+  for (let i = k + 2; i < n; i++) {
+    tr[i * n + k] = 0
+    ti[i * n + k] = 0
   }
 }
 
@@ -174,13 +183,16 @@ function wilkinsonShift({ n, tr, ti }: Schur, m: number): [number, number] {
 function qrIterate(schur: Schur): void {
   const { n, tr, ti } = schur
   const size = (i: number, j: number): number => Math.abs(tr[i * n + j]) + Math.abs(ti[i * n + j])
+  let norm = 0
+  for (let i = 0; i < tr.length; i++) norm = Math.max(norm, Math.abs(tr[i]) + Math.abs(ti[i]))
   let m = n - 1
   let iteration = 0
   while (m > 0) {
     let l = m
     for (; l > 0; l--) {
-      const scale = size(l, l) + size(l - 1, l - 1)
-      if (size(l, l - 1) <= Number.EPSILON * scale + 1e-300) break
+      // Against the neighbours, but where these vanish against a millionth of the whole: far under the backward error.
+      const scale = Math.max(size(l, l) + size(l - 1, l - 1), 1e-6 * norm)
+      if (size(l, l - 1) <= Number.EPSILON * scale) break
     }
     if (l > 0) {
       tr[l * n + l - 1] = 0
@@ -359,12 +371,15 @@ function complexEigen(re: Float64Array, im: Float64Array, n: number): Eigen {
  * hqr2 has no limit of iterations and never ends where two neighbours on the diagonal underflow.
  */
 function realEigen(data: Float64Array, n: number): Eigen {
-  // The matrix comes scaled to a largest entry near 1; no eigenvalue met in practice is exactly minus this.
-  const shift = (Math.sqrt(5) - 1) / 2
+  // Of the size of the matrix, and no eigenvalue met in practice is exactly minus this.
+  const shift = ((Math.sqrt(5) - 1) / 2) * data.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0)
   const input = new MlMatrix(n, n)
   for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) input.set(i, j, data[i * n + j] + (i === j ? shift : 0))
   const decomposition = new EigenvalueDecomposition(input, { assumeSymmetric: false })
-  const values = { re: Float64Array.from(decomposition.realEigenvalues, (value) => value - shift), im: Float64Array.from(decomposition.imaginaryEigenvalues) }
+  const values = {
+    re: Float64Array.from(decomposition.realEigenvalues, (value) => value - shift),
+    im: Float64Array.from(decomposition.imaginaryEigenvalues),
+  }
   const packed = decomposition.eigenvectorMatrix
   const re = zeros(n, n)
   const im = zeros(n, n)
@@ -384,8 +399,8 @@ function realEigen(data: Float64Array, n: number): Eigen {
 }
 
 /**
- * Divides a matrix by its largest entry, in place, and clears off-diagonal entries below 1e-60 of it (diagonal ones
- * below 1e-150), far under rounding: products of such entries underflow, quotients overflow, and the convergence tests
+ * Divides a matrix by its largest entry, in place, and clears off-diagonal entries below 1e-40 of it (diagonal ones
+ * below 1e-100), far under rounding: products of such entries underflow, quotients overflow, and the convergence tests
  * of the QR algorithms would wait for ever.
  */
 function normalise(re: Float64Array, im: Float64Array, n: number): number {
@@ -396,7 +411,7 @@ function normalise(re: Float64Array, im: Float64Array, n: number): number {
     for (let p = i * n; p < (i + 1) * n; p++) {
       re[p] /= largest
       im[p] /= largest
-      if (Math.abs(re[p]) + Math.abs(im[p]) >= (p === i * n + i ? 1e-150 : 1e-60)) continue
+      if (Math.abs(re[p]) + Math.abs(im[p]) >= (p === i * n + i ? 1e-100 : 1e-40)) continue
       re[p] = 0
       im[p] = 0
     }
@@ -472,7 +487,8 @@ export function eigen(a: Matrix | ComplexMatrix): Eigen {
   const im = complex === undefined ? new Float64Array(n * n) : complex.im.data.slice()
   if (complex !== undefined) {
     checkSquare(complex.im, 'eigen')
-    if (complex.im.rows !== n) throw new ShapeError(`eigen: the real part is [${n}, ${n}], the imaginary part [${complex.im.rows}, ${complex.im.rows}]`)
+    if (complex.im.rows !== n)
+      throw new ShapeError(`eigen: the real part is [${n}, ${n}], the imaginary part [${complex.im.rows}, ${complex.im.rows}]`)
   }
   if (n === 0) return { values: { re, im }, vectors: { re: zeros(0, 0), im: zeros(0, 0) } }
   const size = normalise(re, im, n)

@@ -88,7 +88,9 @@ export function luSolve<B extends RightHandSide>(factors: LuFactors, b: B): B {
   const { data: right, count } = copyRightHandSide(b, n, 'solve')
   for (let i = 0; i < n; i++) {
     if (f.data[i * n + i] === 0) {
-      throw new DataError(`solve: the matrix is singular: pivot ${i} of ${n} is 0. Use leastSquares for the solution of least norm, or ridge`)
+      throw new DataError(
+        `solve: the matrix is singular: pivot ${i} of ${n} is 0. Use leastSquares for the solution of least norm, or ridge`,
+      )
     }
   }
   const x = new Float64Array(n * count)

@@ -164,7 +164,8 @@ export function checkFinite(a: Matrix, name: string): void {
   if (data.length !== a.rows * cols) throw new ShapeError(`${name}: [${a.rows}, ${cols}] needs ${a.rows * cols} values, got ${data.length}`)
   for (let i = 0; i < data.length; i++) {
     const value = data[i]
-    if (value - value !== 0) throw new DataError(`${name}: ${value} at row ${Math.floor(i / cols)}, column ${i % cols}; expected finite values`)
+    if (value - value !== 0)
+      throw new DataError(`${name}: ${value} at row ${Math.floor(i / cols)}, column ${i % cols}; expected finite values`)
   }
 }
 

@@ -146,7 +146,14 @@ function deflateInside(d: Float64Array, e: Float64Array, k: number, p: number, l
   }
 }
 
-function qrStep(d: Float64Array, e: Float64Array, start: number, p: number, left: RotationQueue | undefined, right: RotationQueue | undefined): void {
+function qrStep(
+  d: Float64Array,
+  e: Float64Array,
+  start: number,
+  p: number,
+  left: RotationQueue | undefined,
+  right: RotationQueue | undefined,
+): void {
   const scale = Math.max(Math.abs(d[p - 1]), Math.abs(d[p - 2]), Math.abs(e[p - 2]), Math.abs(d[start]), Math.abs(e[start]))
   const last = d[p - 1] / scale
   const before = d[p - 2] / scale
@@ -239,7 +246,10 @@ export function singularValues(a: Matrix): Float64Array {
     square.cols,
   )
   bidiagonalQr(diagonal, superDiagonal, undefined, undefined)
-  return diagonal.map((value) => Math.abs(value) * scale).sort().reverse()
+  return diagonal
+    .map((value) => Math.abs(value) * scale)
+    .sort()
+    .reverse()
 }
 
 /** Largest singular value of A, ‖A‖₂, from the smaller Gram matrix (squaring costs the largest value no accuracy). */

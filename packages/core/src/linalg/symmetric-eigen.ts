@@ -54,7 +54,15 @@ function tridiagonalise(a: Float64Array, n: number): Tridiagonal {
 }
 
 /** A −= p qᵀ + q pᵀ and product = A v over the lower triangle of the first m rows, two rows at a time. */
-function updateAndMultiply(a: Float64Array, n: number, m: number, p: Float64Array, q: Float64Array, v: Float64Array, product: Float64Array): void {
+function updateAndMultiply(
+  a: Float64Array,
+  n: number,
+  m: number,
+  p: Float64Array,
+  q: Float64Array,
+  v: Float64Array,
+  product: Float64Array,
+): void {
   product.fill(0, 0, m)
   let r = 0
   for (; r + 2 <= m; r += 2) {
@@ -258,5 +266,7 @@ function semidefiniteCheck(values: Float64Array, name: string): void {
   if (n === 0) return
   const largest = Math.max(Math.abs(values[0]), Math.abs(values[n - 1]))
   if (values[0] >= -1e-8 * largest) return
-  throw new DataError(`${name}: the matrix is not positive semi-definite: its smallest eigenvalue is ${values[0]}, the largest ${values[n - 1]}`)
+  throw new DataError(
+    `${name}: the matrix is not positive semi-definite: its smallest eigenvalue is ${values[0]}, the largest ${values[n - 1]}`,
+  )
 }

@@ -45,7 +45,12 @@ const weigh = (y: tf.Tensor): tf.Tensor => tf.sum(tf.mul(y, random(y.shape, 77))
 
 describe('cholesky', () => {
   it('factors every matrix of a batch, and blocks larger than 64', () => {
-    for (const shape of [[1, 1], [3, 3], [2, 3, 5, 5], [100, 100]]) {
+    for (const shape of [
+      [1, 1],
+      [3, 3],
+      [2, 3, 5, 5],
+      [100, 100],
+    ]) {
       const a = positiveDefinite(shape, 1)
       const l = cholesky(a)
       expect(maxDifference(tf.matMul(l, l, false, true), a)).toBeLessThan(1e-4)
@@ -65,7 +70,13 @@ describe('cholesky', () => {
   })
 
   it('names matrix and pivot that are not positive definite', () => {
-    const bad = tf.stack([tf.eye(2), tf.tensor2d([[1, 2], [2, 1]])])
+    const bad = tf.stack([
+      tf.eye(2),
+      tf.tensor2d([
+        [1, 2],
+        [2, 1],
+      ]),
+    ])
     expect(() => cholesky(bad)).toThrow('pivot 1 of 2 of matrix [1] is -3')
     expect(() => cholesky(tf.tensor2d([[NaN]]))).toThrow('not positive definite (or has NaN)')
     expect(() => cholesky(tf.zeros([2, 3]))).toThrow('expected shape [..., n, n], got [2, 3]')
@@ -121,7 +132,14 @@ describe('triangularSolve', () => {
 
 describe('logdet and choleskySolve', () => {
   it('agree with closed forms', () => {
-    expect(logdet(tf.tensor2d([[2, 0], [0, 8]])).dataSync()[0]).toBeCloseTo(Math.log(16), 6)
+    expect(
+      logdet(
+        tf.tensor2d([
+          [2, 0],
+          [0, 8],
+        ]),
+      ).dataSync()[0],
+    ).toBeCloseTo(Math.log(16), 6)
     const a = positiveDefinite([2, 4, 4], 20)
     expect(logdet(a).shape).toEqual([2])
     const b = random([2, 4, 3], 21)

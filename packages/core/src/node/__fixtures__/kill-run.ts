@@ -90,7 +90,7 @@ async function train(kind: string, folder: string): Promise<{ trees: Tree; host:
     return { trees: state.tensors, host: { host: state.host, reason } }
   }
   const result = await fit(classifier([32, 32]), clusters(1, 333), {
-    epochs: 8,
+    epochs: 6,
     key: fold(key(7), 0),
     checkpoints,
     checkpointEvery: 3,
