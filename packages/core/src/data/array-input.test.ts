@@ -10,12 +10,25 @@ beforeAll(async () => {
 describe('readMatrix', () => {
   it('reads every accepted form to the same rows', () => {
     const forms = [
-      tf.tensor2d([[1, 2, 3], [4, 5, 6]]),
-      [[1, 2, 3], [4, 5, 6]],
+      tf.tensor2d([
+        [1, 2, 3],
+        [4, 5, 6],
+      ]),
+      [
+        [1, 2, 3],
+        [4, 5, 6],
+      ],
       [Float32Array.of(1, 2, 3), Float32Array.of(4, 5, 6)],
       { rows: 2, cols: 3, data: Float64Array.of(1, 2, 3, 4, 5, 6) },
       { shape: [2, 3], data: [1, 2, 3, 4, 5, 6] },
-      tf.tensor2d([[1, 2, 3], [4, 5, 6]], [2, 3], 'int32'),
+      tf.tensor2d(
+        [
+          [1, 2, 3],
+          [4, 5, 6],
+        ],
+        [2, 3],
+        'int32',
+      ),
     ]
     for (const form of forms) {
       const { rows, cols, data } = readMatrix(form, 'x')
@@ -32,8 +45,24 @@ describe('readMatrix', () => {
   })
 
   it('names row and column of what is not finite', () => {
-    expect(() => readMatrix([[1, 2], [3, NaN]], 'logits')).toThrow('logits: NaN at row 1, column 1')
-    expect(() => readMatrix([[1, 2], [Infinity, 0]], 'logits')).toThrow('logits: Infinity at row 1, column 0')
+    expect(() =>
+      readMatrix(
+        [
+          [1, 2],
+          [3, NaN],
+        ],
+        'logits',
+      ),
+    ).toThrow('logits: NaN at row 1, column 1')
+    expect(() =>
+      readMatrix(
+        [
+          [1, 2],
+          [Infinity, 0],
+        ],
+        'logits',
+      ),
+    ).toThrow('logits: Infinity at row 1, column 0')
     expect(readMatrix([[-Infinity, 2]], 'x', { infinite: true }).cols).toBe(2)
     expect(() => readMatrix([[NaN, 2]], 'x', { infinite: true })).toThrow('NaN at row 0, column 0')
   })

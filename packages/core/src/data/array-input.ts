@@ -3,15 +3,7 @@ import { DataError, OptionError, ShapeError } from '../errors'
 
 /** Any numeric typed array but the 64-bit integers. */
 export type NumericArray =
-  | Float64Array
-  | Float32Array
-  | Int32Array
-  | Uint32Array
-  | Int16Array
-  | Uint16Array
-  | Int8Array
-  | Uint8Array
-  | Uint8ClampedArray
+  Float64Array | Float32Array | Int32Array | Uint32Array | Int16Array | Uint16Array | Int8Array | Uint8Array | Uint8ClampedArray
 
 /** Row-major values with their size: what {@link readMatrix} returns, and a `Matrix` of `@bpf/core/linalg`. */
 export interface MatrixData {
@@ -49,7 +41,9 @@ export interface ReadMatrixOptions {
 }
 
 function isNumericArray(value: unknown): value is NumericArray {
-  return ArrayBuffer.isView(value) && !(value instanceof DataView) && !(value instanceof BigInt64Array) && !(value instanceof BigUint64Array)
+  return (
+    ArrayBuffer.isView(value) && !(value instanceof DataView) && !(value instanceof BigInt64Array) && !(value instanceof BigUint64Array)
+  )
 }
 
 function describe(value: unknown): string {
@@ -76,8 +70,10 @@ function fromRows(rows: readonly (ArrayLike<number> | unknown)[], name: string, 
   const data = new Float64Array(rows.length * cols)
   for (let i = 0; i < rows.length; i++) {
     const row = rows[i]
-    if (!Array.isArray(row) && !isNumericArray(row)) throw new ShapeError(`${name}: row ${i} should be an array of numbers, got ${describe(row)}`)
-    if (row.length !== cols) throw new ShapeError(`${name}: row ${i} has ${row.length} values, expected ${cols}; all rows need the same length`)
+    if (!Array.isArray(row) && !isNumericArray(row))
+      throw new ShapeError(`${name}: row ${i} should be an array of numbers, got ${describe(row)}`)
+    if (row.length !== cols)
+      throw new ShapeError(`${name}: row ${i} has ${row.length} values, expected ${cols}; all rows need the same length`)
     for (let j = 0; j < cols; j++) {
       const value: unknown = row[j]
       if (typeof value !== 'number') throw new DataError(`${name}: row ${i}, column ${j} should be a number, got ${describe(value)}`)
@@ -89,7 +85,9 @@ function fromRows(rows: readonly (ArrayLike<number> | unknown)[], name: string, 
 
 function fromFlat(values: ArrayLike<number>, name: string, columns: number | undefined): MatrixData {
   if (columns === undefined) {
-    throw new ShapeError(`${name}: a flat array of ${values.length} values has no shape; pass { data, shape: [rows, columns] } or nested rows`)
+    throw new ShapeError(
+      `${name}: a flat array of ${values.length} values has no shape; pass { data, shape: [rows, columns] } or nested rows`,
+    )
   }
   if (values.length % columns !== 0) {
     throw new ShapeError(`${name}: ${values.length} values do not fill rows of ${columns} columns; pass a multiple of ${columns} values`)
@@ -101,7 +99,8 @@ function fromShape(values: ArrayLike<number>, shape: readonly number[], name: st
   if (shape.length === 1 && columns !== undefined) return fromFlat(values, name, columns)
   if (shape.length !== 2) throw new ShapeError(`${name}: expected shape [rows, columns], got [${shape.join(', ')}]`)
   const [rows, cols] = shape
-  if (rows * cols !== values.length) throw new ShapeError(`${name}: shape [${rows}, ${cols}] needs ${rows * cols} values, got ${values.length}`)
+  if (rows * cols !== values.length)
+    throw new ShapeError(`${name}: shape [${rows}, ${cols}] needs ${rows * cols} values, got ${values.length}`)
   return { rows, cols, data: toFloat(values) }
 }
 
@@ -158,7 +157,9 @@ export function readMatrix(input: MatrixInput, name: string, options: ReadMatrix
   const bad = firstBad(matrix.data, infinite)
   if (bad >= 0) {
     const where = `row ${Math.floor(bad / matrix.cols)}, column ${bad % matrix.cols}`
-    throw new DataError(`${name}: ${matrix.data[bad]} at ${where}; expected ${infinite ? 'no NaN' : 'finite values'}. Remove or repair that row`)
+    throw new DataError(
+      `${name}: ${matrix.data[bad]} at ${where}; expected ${infinite ? 'no NaN' : 'finite values'}. Remove or repair that row`,
+    )
   }
   return matrix
 }
@@ -218,7 +219,8 @@ export function readLabels(input: LabelsInput, name: string, options: { classes?
   const labels = values instanceof Int32Array ? values : new Int32Array(values.length)
   for (let i = 0; i < values.length; i++) {
     const value = values[i]
-    if (!Number.isInteger(value)) throw new DataError(`${name}: label ${value} at index ${i} is not an integer; expected class indices from 0`)
+    if (!Number.isInteger(value))
+      throw new DataError(`${name}: label ${value} at index ${i} is not an integer; expected class indices from 0`)
     if (value < 0 || value >= limit) {
       const range = classes === undefined ? 'a class index from 0' : `0 to ${classes - 1} for ${classes} classes`
       throw new DataError(`${name}: label ${value} at index ${i} is out of range; expected ${range}`)

@@ -67,8 +67,8 @@ function random(rows: number, cols: number, seed = 0): Matrix {
 
 const distance = (a: Matrix, b: Matrix): number => frobeniusNorm(add(a, b, 1, -1))
 
-/** ‖A − B‖ within 100 ε of the size of A. */
-const close = (a: Matrix, b: Matrix): boolean => distance(a, b) <= 100 * Number.EPSILON * Math.max(frobeniusNorm(a), Number.MIN_VALUE)
+/** ‖A − B‖ within 100 ε of the size of A; below 1e-300 numbers have not that many digits. */
+const close = (a: Matrix, b: Matrix): boolean => distance(a, b) <= 100 * Number.EPSILON * frobeniusNorm(a) + 1e-300
 
 const isOrthonormal = (q: Matrix): boolean => distance(gram(q), identity(q.cols)) < 1e-13
 
@@ -194,7 +194,7 @@ describe('SVD', () => {
     expect(conditionNumber(zeros(2, 2))).toBeNaN()
   })
 
-  it('is fast enough for 300 × 1500', () => {
+  it('reconstructs 300 × 1500', () => {
     const a = random(300, 1500, 7)
     const { u, s, vt } = svd(a)
     expect(distance(matmul(scaleColumns(u, s), vt), a) / frobeniusNorm(a)).toBeLessThan(1e-13)
@@ -209,7 +209,7 @@ describe('symmetric eigenvalues', () => {
         const { values, vectors } = symmetricEigen(a)
         const ordered = values.every((value, i) => i === 0 || value >= values[i - 1])
         const residual = distance(matmul(a, vectors), scaleColumns(vectors, values))
-        return residual <= 100 * Number.EPSILON * frobeniusNorm(a) && isOrthonormal(vectors) && ordered
+        return residual <= 100 * Number.EPSILON * frobeniusNorm(a) + 1e-300 && isOrthonormal(vectors) && ordered
       }),
       { numRuns: 300 },
     )

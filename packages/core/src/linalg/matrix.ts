@@ -125,7 +125,7 @@ export function gram(a: Matrix, of: 'columns' | 'rows' = 'columns'): Matrix {
 }
 
 /** Copies the lower triangle onto the upper one, in place. */
-export function mirrorLower(a: Matrix): void {
+function mirrorLower(a: Matrix): void {
   const { rows: n, data } = a
   for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) data[j * n + i] = data[i * n + j]
 }

@@ -68,7 +68,9 @@ function triangularSolvePrimitive(t: tf.Tensor, b: tf.Tensor, { lower, transpose
     for (let i = 0; i < n; i++) {
       for (let j = 0; j < n; j++) triangle[transpose ? j * n + i : i * n + j] = triangles[start + i * n + j]
       if (!unitDiagonal && triangle[i * n + i] === 0 && count > 0) {
-        throw new DataError(`triangularSolve: the diagonal is zero at index ${i}${place(index, t.shape.slice(0, -2))}, so the matrix is singular`)
+        throw new DataError(
+          `triangularSolve: the diagonal is zero at index ${i}${place(index, t.shape.slice(0, -2))}, so the matrix is singular`,
+        )
       }
     }
     x.set(values.subarray(index * n * count, (index + 1) * n * count))

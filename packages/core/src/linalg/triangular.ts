@@ -15,7 +15,14 @@ export interface TriangularOptions {
 const block = 64
 
 /** Solves T X = B in place for the rows of one triangle; x [n, count] row-major. */
-export function solveTriangleInPlace(t: Float64Array, n: number, x: Float64Array, count: number, lower: boolean, unitDiagonal: boolean): void {
+export function solveTriangleInPlace(
+  t: Float64Array,
+  n: number,
+  x: Float64Array,
+  count: number,
+  lower: boolean,
+  unitDiagonal: boolean,
+): void {
   const blocks = Math.ceil(n / block)
   for (let step = 0; step < blocks; step++) {
     const start = (lower ? step : blocks - 1 - step) * block

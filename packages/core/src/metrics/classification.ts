@@ -45,7 +45,8 @@ export function accuracy(scores: MatrixInput, labels: LabelsInput): number {
  */
 export function topKAccuracy(scores: MatrixInput, labels: LabelsInput, k: number): number {
   const { rows, cols, data } = checkRows(readMatrix(scores, 'scores', { infinite: true }), 'scores')
-  if (!Number.isInteger(k) || k < 1 || k > cols) throw new OptionError(`topKAccuracy: k must be an integer from 1 to ${cols} (the classes), got ${k}`)
+  if (!Number.isInteger(k) || k < 1 || k > cols)
+    throw new OptionError(`topKAccuracy: k must be an integer from 1 to ${cols} (the classes), got ${k}`)
   const truth = readLabels(labels, 'labels', { classes: cols, length: rows })
   let hits = 0
   for (let i = 0; i < rows; i++) {
@@ -66,10 +67,12 @@ function readProbabilities(input: MatrixInput): MatrixData {
   for (let i = 0; i < rows; i++) {
     let sum = 0
     for (let j = 0, p = i * cols; j < cols; j++, p++) {
-      if (data[p] < 0 || data[p] > 1 + 1e-6) throw new DataError(`probabilities: ${data[p]} at row ${i}, column ${j}; expected values from 0 to 1 (or pass { logits })`)
+      if (data[p] < 0 || data[p] > 1 + 1e-6)
+        throw new DataError(`probabilities: ${data[p]} at row ${i}, column ${j}; expected values from 0 to 1 (or pass { logits })`)
       sum += data[p]
     }
-    if (Math.abs(sum - 1) > 1e-3) throw new DataError(`probabilities: row ${i} sums to ${sum}, expected 1 (pass { logits } for scores before softmax)`)
+    if (Math.abs(sum - 1) > 1e-3)
+      throw new DataError(`probabilities: row ${i} sums to ${sum}, expected 1 (pass { logits } for scores before softmax)`)
   }
   return matrix
 }
@@ -78,7 +81,8 @@ function readProbabilities(input: MatrixInput): MatrixData {
 function rowLogSumExp(data: Float64Array | Float32Array, start: number, cols: number, row: number): { largest: number; logSum: number } {
   let largest = -Infinity
   for (let p = start; p < start + cols; p++) largest = Math.max(largest, data[p])
-  if (!Number.isFinite(largest)) throw new DataError(`logits: the largest value of row ${row} is ${largest}; softmax needs a finite maximum`)
+  if (!Number.isFinite(largest))
+    throw new DataError(`logits: the largest value of row ${row} is ${largest}; softmax needs a finite maximum`)
   let sum = 0
   for (let p = start; p < start + cols; p++) sum += Math.exp(data[p] - largest)
   return { largest, logSum: Math.log(sum) }

@@ -102,7 +102,8 @@ function medianDistance(first: Matrix, second: Matrix): number {
   })
   distances.sort()
   const middle = distances.length >> 1
-  const median = distances.length % 2 === 1 ? Math.sqrt(distances[middle]) : (Math.sqrt(distances[middle - 1]) + Math.sqrt(distances[middle])) / 2
+  const median =
+    distances.length % 2 === 1 ? Math.sqrt(distances[middle]) : (Math.sqrt(distances[middle - 1]) + Math.sqrt(distances[middle])) / 2
   if (!(median > 0)) throw new DataError('mmd: the median distance is 0 (most rows are equal); give a bandwidth')
   return median
 }

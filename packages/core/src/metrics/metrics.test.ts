@@ -71,19 +71,32 @@ describe('classification metrics', () => {
     const logits = tf.tensor2d(golden.logits)
     const labels = tf.tensor1d(golden.labels, 'int32')
     expect(accuracy(logits, labels)).toBe(golden.accuracy)
-    expect(accuracy({ data: Float32Array.from(golden.logits.flat()), shape: [40, 4] }, Uint8Array.from(golden.labels))).toBe(golden.accuracy)
+    expect(accuracy({ data: Float32Array.from(golden.logits.flat()), shape: [40, 4] }, Uint8Array.from(golden.labels))).toBe(
+      golden.accuracy,
+    )
     expect(negativeLogLikelihood({ logits }, labels)).toBeCloseTo(golden.nll, 6)
   })
 
   it('have their closed forms', () => {
-    expect(accuracy([[0, 0], [0, 0]], [0, 1])).toBe(0.5)
+    expect(
+      accuracy(
+        [
+          [0, 0],
+          [0, 0],
+        ],
+        [0, 1],
+      ),
+    ).toBe(0.5)
     expect(topKAccuracy([[1, 1, 1]], [2], 2)).toBe(0)
     expect(topKAccuracy([[1, 1, 1]], [2], 3)).toBe(1)
     expect(negativeLogLikelihood({ logits: [[1000, 1000]] }, [0])).toBeCloseTo(Math.LN2, 14)
     expect(negativeLogLikelihood({ logits: [[0, -Infinity]] }, [0])).toBe(0)
     expect(negativeLogLikelihood({ probabilities: [[1, 0]] }, [1])).toBe(Infinity)
     expect(brierScore({ probabilities: [[0, 1]] }, [0])).toBe(2)
-    expect(toRows(confusionMatrix([0, 1, 1], [0, 0, 1]))).toEqual([[1, 1], [0, 1]])
+    expect(toRows(confusionMatrix([0, 1, 1], [0, 0, 1]))).toEqual([
+      [1, 1],
+      [0, 1],
+    ])
   })
 
   it('name what is wrong', () => {
@@ -112,7 +125,9 @@ describe('ranking metrics', () => {
         const positive = pairs.filter(([, label]) => label).map(([score]) => score)
         const negative = pairs.filter(([, label]) => !label).map(([score]) => score)
         if (positive.length === 0 || negative.length === 0) return true
-        const wins = positive.flatMap((p) => negative.map((q) => (p > q ? 1 : p === q ? 0.5 : 0))).reduce((sum: number, win) => sum + win, 0)
+        const wins = positive
+          .flatMap((p) => negative.map((q) => (p > q ? 1 : p === q ? 0.5 : 0)))
+          .reduce((sum: number, win) => sum + win, 0)
         const value = auroc(
           pairs.map(([score]) => score),
           pairs.map(([, label]) => label),
@@ -183,7 +198,8 @@ describe('distances of distributions', () => {
   })
 
   it('mmd is the same across blocks, and zero of a sample against itself', () => {
-    const sample = (n: number, seed: number) => matrix({ data: Float64Array.from({ length: 2 * n }, (_, i) => noise(i + seed)), shape: [n, 2] })
+    const sample = (n: number, seed: number) =>
+      matrix({ data: Float64Array.from({ length: 2 * n }, (_, i) => noise(i + seed)), shape: [n, 2] })
     const x = sample(1100, 0)
     const y = sample(1030, 5000)
     let sum = 0
@@ -198,8 +214,20 @@ describe('distances of distributions', () => {
 
   it('frechetDistance has its closed form for commuting covariances, and takes mean and covariance', () => {
     // Σ (√a − √b)² for diagonal covariances, plus the squared distance of the means.
-    const a = { mean: [0, 1], covariance: [[4, 0], [0, 9]] }
-    const b = { mean: [3, 1], covariance: [[1, 0], [0, 0]] }
+    const a = {
+      mean: [0, 1],
+      covariance: [
+        [4, 0],
+        [0, 9],
+      ],
+    }
+    const b = {
+      mean: [3, 1],
+      covariance: [
+        [1, 0],
+        [0, 0],
+      ],
+    }
     expect(frechetDistance(a, b)).toBeCloseTo(9 + 1 + 9, 12)
     expect(frechetDistance(a, a)).toBeCloseTo(0, 12)
     // Fewer rows than features: singular covariances need no jitter.
@@ -210,12 +238,42 @@ describe('distances of distributions', () => {
 
   it('name what is wrong', () => {
     expect(() => mmd([[1, 2]], [[1]])).toThrow('at least 2 rows')
-    expect(() => mmd([[1, 2], [1, 2]], [[1], [2]])).toThrow('x has 2 columns, y has 1')
+    expect(() =>
+      mmd(
+        [
+          [1, 2],
+          [1, 2],
+        ],
+        [[1], [2]],
+      ),
+    ).toThrow('x has 2 columns, y has 1')
     expect(() => mmd([[1], [1]], [[1], [1]])).toThrow('the median distance is 0')
     expect(() => mmd([[1], [2]], [[1], [3]], { bandwidth: 0 })).toThrow('bandwidth must be positive')
-    expect(() => frechetDistance([[1, 2], [NaN, 1]], golden.x)).toThrow('a: NaN at row 1, column 0')
-    expect(() => frechetDistance([[1, 2], [2, 1]], golden.x)).toThrow('a has 2 features, b has 3')
-    const indefinite = { mean: [0, 0], covariance: [[1, 0], [0, -1]] }
+    expect(() =>
+      frechetDistance(
+        [
+          [1, 2],
+          [NaN, 1],
+        ],
+        golden.x,
+      ),
+    ).toThrow('a: NaN at row 1, column 0')
+    expect(() =>
+      frechetDistance(
+        [
+          [1, 2],
+          [2, 1],
+        ],
+        golden.x,
+      ),
+    ).toThrow('a has 2 features, b has 3')
+    const indefinite = {
+      mean: [0, 0],
+      covariance: [
+        [1, 0],
+        [0, -1],
+      ],
+    }
     expect(() => frechetDistance(indefinite, indefinite)).toThrow('a.covariance: the matrix is not positive semi-definite')
   })
 })

@@ -7,7 +7,8 @@ export type ValuesInput = VectorInput | MatrixInput
 
 /** A vector counts as one column. */
 function readValues(input: ValuesInput, name: string): MatrixData {
-  const isFlat = input instanceof tf.Tensor ? input.rank === 1 : ArrayBuffer.isView(input) || (Array.isArray(input) && typeof input[0] === 'number')
+  const isFlat =
+    input instanceof tf.Tensor ? input.rank === 1 : ArrayBuffer.isView(input) || (Array.isArray(input) && typeof input[0] === 'number')
   if (!isFlat) return readMatrix(input as MatrixInput, name)
   const data = readVector(input as VectorInput, name)
   return { rows: data.length, cols: 1, data }
@@ -17,7 +18,9 @@ function readPair(predictions: ValuesInput, targets: ValuesInput): { predicted: 
   const predicted = readValues(predictions, 'predictions')
   const target = readValues(targets, 'targets')
   if (predicted.rows !== target.rows || predicted.cols !== target.cols) {
-    throw new ShapeError(`predictions [${predicted.rows}, ${predicted.cols}] and targets [${target.rows}, ${target.cols}] should have one shape`)
+    throw new ShapeError(
+      `predictions [${predicted.rows}, ${predicted.cols}] and targets [${target.rows}, ${target.cols}] should have one shape`,
+    )
   }
   if (target.data.length === 0) throw new DataError('targets: there are no values; a mean over none is undefined')
   return { predicted, target }
@@ -59,7 +62,8 @@ export function r2(predictions: ValuesInput, targets: ValuesInput): number {
       spread += (target.data[i * cols + j] - mean) ** 2
     }
     // Values equal up to the rounding of their mean count as constant.
-    if (spread <= rows * (4 * Number.EPSILON * mean) ** 2) throw new DataError(`r2: the targets of column ${j} are constant, so R² is undefined; use rmse`)
+    if (spread <= rows * (4 * Number.EPSILON * mean) ** 2)
+      throw new DataError(`r2: the targets of column ${j} are constant, so R² is undefined; use rmse`)
     total += 1 - residual / spread
   }
   return total / cols

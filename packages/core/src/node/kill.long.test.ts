@@ -130,7 +130,7 @@ describe.each([
     await expectSameAfterResume(kind, name, expected)
   })
 
-  it.each(Array.from({ length: writeKills }, (_, i) => 3 + 7 * i))('while checkpoint %i is being written', async (n) => {
+  it.each(Array.from({ length: writeKills }, (_, i) => 3 + 7 * i))('while its checkpoint %i is being written', async (n) => {
     const name = `${kind}-write-${n}`
     expect(await killAt(kind, name, beingWritten, n)).toBe('SIGKILL')
     await expectSameAfterResume(kind, name, expected)

@@ -135,7 +135,8 @@ export function lbfgs(valueAndGradient: ValueAndGradient, x0: Float64Array, opti
   if (!(gradientTolerance >= 0)) throw new OptionError(`lbfgs: gradientTolerance must be at least 0, got ${gradientTolerance}`)
   if (!(valueTolerance >= 0)) throw new OptionError(`lbfgs: valueTolerance must be at least 0, got ${valueTolerance}`)
   if (!Number.isInteger(memory) || memory < 1) throw new OptionError(`lbfgs: memory must be a positive integer, got ${memory}`)
-  if (!Number.isInteger(maxIterations) || maxIterations < 0) throw new OptionError(`lbfgs: maxIterations must be a non-negative integer, got ${maxIterations}`)
+  if (!Number.isInteger(maxIterations) || maxIterations < 0)
+    throw new OptionError(`lbfgs: maxIterations must be a non-negative integer, got ${maxIterations}`)
   const n = x0.length
   let evaluations = 0
   const evaluate = (x: Float64Array): { value: number; gradient: Float64Array } => {

@@ -118,7 +118,9 @@ export function findRoot(
   let fa = evaluate(a)
   let fb = evaluate(b)
   if (fa * fb > 0 || Math.sign(fa) * Math.sign(fb) > 0) {
-    throw new OptionError(`findRoot: the function has the same sign at both bounds (${fa} at ${lower}, ${fb} at ${upper}); widen the bracket`)
+    throw new OptionError(
+      `findRoot: the function has the same sign at both bounds (${fa} at ${lower}, ${fb} at ${upper}); widen the bracket`,
+    )
   }
   let c = a
   let fc = fa

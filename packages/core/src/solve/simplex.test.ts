@@ -36,12 +36,23 @@ function gap(q: Matrix, c: Float64Array, x: Float64Array): number {
 
 describe('simplexQuadratic', () => {
   it('solves known problems', () => {
-    const q = matrix([[2, 0], [0, 2]])
+    const q = matrix([
+      [2, 0],
+      [0, 2],
+    ])
     const even = simplexQuadratic(q, new Float64Array(2))
     expect(even[0]).toBeCloseTo(0.5, 12)
     // ½·2(x² + y²) − 3x: the corner x = 1.
     expect([...simplexQuadratic(q, Float64Array.of(-3, 0))]).toEqual([1, 0])
-    expect([...simplexQuadratic(matrix([[0, 0], [0, 0]]), Float64Array.of(1, 0))]).toEqual([0, 1])
+    expect([
+      ...simplexQuadratic(
+        matrix([
+          [0, 0],
+          [0, 0],
+        ]),
+        Float64Array.of(1, 0),
+      ),
+    ]).toEqual([0, 1])
   })
 
   it('leaves no duality gap, for singular matrices too, and agrees with the projected gradient', () => {
@@ -53,7 +64,10 @@ describe('simplexQuadratic', () => {
         const descent = minimizeOnSimplex(
           (y) => {
             const qy = matvec(q, y)
-            return { value: y.reduce((total, value, i) => total + value * (qy[i] / 2 + c[i]), 0), gradient: qy.map((value, i) => value + c[i]) }
+            return {
+              value: y.reduce((total, value, i) => total + value * (qy[i] / 2 + c[i]), 0),
+              gradient: qy.map((value, i) => value + c[i]),
+            }
           },
           new Float64Array(4).fill(0.25),
           { maxIterations: 5000, tolerance: 1e-7 },
@@ -64,7 +78,15 @@ describe('simplexQuadratic', () => {
   })
 
   it('refuses what does not fit', () => {
-    expect(() => simplexQuadratic(matrix([[1, 2], [0, 1]]), new Float64Array(2))).toThrow('not symmetric')
+    expect(() =>
+      simplexQuadratic(
+        matrix([
+          [1, 2],
+          [0, 1],
+        ]),
+        new Float64Array(2),
+      ),
+    ).toThrow('not symmetric')
     expect(() => simplexQuadratic(matrix([[1]]), new Float64Array(2))).toThrow('c has 2 values')
   })
 })

@@ -10,13 +10,13 @@ import { fitStages } from '../../fit-stages'
 import { softmaxCrossEntropy, valueAndGradWithAux } from '../../grad/index'
 import type { Json, Learner, Staged } from '../../learner'
 import { mlp } from '../../nn/index'
-import { adam, applyUpdates } from '../../optim/index'
+import { adam, applyUpdates, type AdamState } from '../../optim/index'
 import { fold, key, normalArray } from '../../random/index'
 import { serialize } from '../../save/index'
 import type { Tree } from '../../tree'
 import { fileCheckpoints } from '../checkpoints'
 
-type State = { params: readonly Tree[]; layers: readonly Tree[]; optimizer: Tree; rate: tf.Tensor }
+type State = { params: readonly Tree[]; layers: readonly Tree[]; optimizer: AdamState; rate: tf.Tensor }
 type Batch = { x: tf.Tensor; y: tf.Tensor }
 
 const inputs = 12
@@ -46,8 +46,8 @@ function classifier(hidden: readonly number[]): Learner<State, Batch> {
     step({ params, layers, optimizer: before, rate }, data, k) {
       const { value, aux, grads } = lossAndGrad(params, layers, data, k)
       const { updates, state } = optimizer.update(grads, before, params)
-      const scaled = applyUpdates(params, updates)
-      return { tensors: { params: scaled, layers: aux, optimizer: state, rate }, metrics: { loss: tf.mul(value, rate) } }
+      const moved = applyUpdates(params, updates)
+      return { tensors: { params: moved, layers: aux, optimizer: state, rate }, metrics: { loss: tf.mul(value, rate) } }
     },
     afterStep: {
       every: 5,
@@ -89,8 +89,8 @@ async function train(kind: string, folder: string): Promise<{ trees: Tree; host:
     const { state, reason } = await fitStages(stagedClassifiers(), clusters(1, 160), { seed: 7, checkpoints, checkpointEvery: 3 })
     return { trees: state.tensors, host: { host: state.host, reason } }
   }
-  const result = await fit(classifier([32, 32]), clusters(1, 333), {
-    epochs: 6,
+  const result = await fit(classifier([32, 32]), clusters(1, 250), {
+    epochs: 5,
     key: fold(key(7), 0),
     checkpoints,
     checkpointEvery: 3,
