@@ -1,1 +1,5 @@
-console.log('bpf-bench')
+#!/usr/bin/env node
+import { papers } from './papers'
+import { runProcess } from './process'
+
+await runProcess(papers)
