@@ -15,6 +15,8 @@ export function packageBuild(entry, overrides = {}) {
     splitting: true,
     sourcemap: true,
     clean: true,
+    // Nothing is bundled: a bundled dependency would be a second copy of its registries.
+    skipNodeModulesBundle: true,
     external: [/^node:/],
     dts: { compilerOptions: { composite: false, incremental: false, emitDeclarationOnly: false, sourceMap: false } },
     ...overrides,

@@ -21,7 +21,7 @@ it('finds the parameters of a Beta map', async () => {
 })
 
 it('holds a and b at 0 or above', async () => {
-  const { logits, labels } = data(-1, 1, 0)
+  const { logits, labels } = data(-1, 1, 0, 4000)
   const { maps } = (await fitBeta(logits, labels)).save().parameters as unknown as { maps: { abc: Float64Array }[] }
   for (const { abc } of maps) expect(Math.min(abc[0], abc[1])).toBeGreaterThanOrEqual(0)
 })

@@ -31,7 +31,7 @@ describe('the order-preserving learner', () => {
   }
 })
 
-const { truth, labels, classes } = synthetic(51, 1500, 5)
+const { truth, labels, classes } = synthetic(51, 1000, 4)
 const sharp = Float32Array.from(truth, (z) => 2.5 * z)
 const nll = (probabilities: Float32Array): number => calibrationMetrics(probabilities, labels, { classes, metrics: ['NLL'] }).NLL
 
@@ -45,7 +45,7 @@ describe('fitOrderPreserving', () => {
         variant,
         hidden: variant === 'DIAG' ? [4, 4] : [16],
         epochs: 20,
-        maxIterations: 30,
+        maxIterations: 20,
       })
       const probabilities = fitted.apply(sharp)
       expect(nll(probabilities)).toBeLessThan(own + 0.2 * (before - own))
@@ -58,7 +58,7 @@ describe('fitOrderPreserving', () => {
   }
 
   it('DIAG has the gradient of finite differences', () => {
-    const objective = diagonalObjective(openFitData(sharp.slice(0, 100), labels.slice(0, 20), { classes }), 3, { mean: -3, std: 2 })
+    const objective = diagonalObjective(openFitData(sharp.slice(0, 80), labels.slice(0, 20), { classes }), 3, { mean: -3, std: 2 })
     const start = Float64Array.from({ length: 22 }, (_, i) => Math.sin(3 * i + 1))
     const { gradient } = objective(start)
     start.forEach((value, i) => {
@@ -69,8 +69,8 @@ describe('fitOrderPreserving', () => {
 
   it('OI commutes with a permutation of the classes', async () => {
     const fitted = (await fitOrderPreserving(sharp, labels, { classes, hidden: [8], epochs: 3 })) as OrderPreservingCalibrator
-    const [row] = fitted.applyLogits([[3, -1, 0.5, 2, 1]])
-    const [turned] = fitted.applyLogits([[1, 3, -1, 0.5, 2]])
+    const [row] = fitted.applyLogits([[3, -1, 0.5, 2]])
+    const [turned] = fitted.applyLogits([[2, 3, -1, 0.5]])
     expect([...turned.slice(1), turned[0]]).toEqual(row)
   })
 })

@@ -14,7 +14,7 @@ export interface DoctorOptions {
 }
 
 /** Backends by name, as `--backend` takes them. */
-export const backendNames: readonly BackendName[] = ['tensorflow', 'wasm', 'cpu', 'webgpu']
+export const backendNames: readonly BackendName[] = ['tensorflow', 'onnx', 'wasm', 'cpu', 'webgpu']
 
 const firstLine = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split('\n')[0]
 

@@ -1,0 +1,3 @@
+import { repositoryLint } from './tooling/presets/eslint.mjs'
+
+export default repositoryLint(import.meta.dirname)

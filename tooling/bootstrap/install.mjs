@@ -1,0 +1,60 @@
+// Makes the working copy ready: the pinned pnpm in .tools, and the dependencies from the lockfile. What is done already is skipped.
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import process from 'node:process'
+import { runNpm, runPnpm } from './process.mjs'
+import { step, TaskError } from './step.mjs'
+import { readJson, root, toolsFolder, workspaces } from './workspace.mjs'
+
+const stampFile = join(toolsFolder, 'installed.json')
+
+/** The version that package.json pins: `packageManager: 'pnpm@10.34.9'`. */
+export function pinnedPnpm() {
+  const { packageManager } = readJson(join(root, 'package.json'))
+  const match = /^pnpm@(\d+\.\d+\.\d+)/.exec(packageManager ?? '')
+  if (match === null) throw new TaskError(`package.json: packageManager is '${packageManager}', expected pnpm@<version>.`)
+  return match[1]
+}
+
+/** Installs the pinned pnpm into .tools unless it is there. */
+export async function ensurePnpm() {
+  const version = pinnedPnpm()
+  const manifest = join(toolsFolder, 'node_modules/pnpm/package.json')
+  if (existsSync(manifest) && readJson(manifest).version === version) return
+  mkdirSync(toolsFolder, { recursive: true })
+  // With a package.json here npm installs here. `--prefix` would do so too, but also hide npm's global configuration.
+  writeFileSync(join(toolsFolder, 'package.json'), '{ "private": true }\n')
+  const args = ['install', '--ignore-scripts', '--no-save', '--no-package-lock', '--no-audit', '--no-fund']
+  await step(`installing pnpm ${version} into .tools`, () =>
+    runNpm([...args, '--loglevel=error', `pnpm@${version}`], { cwd: toolsFolder, capture: true }),
+  )
+}
+
+/** Hash of everything that decides what is installed. */
+function installationHash() {
+  const hash = createHash('sha256')
+  for (const file of ['pnpm-lock.yaml', 'pnpm-workspace.yaml', '.npmrc']) hash.update(readFileSync(join(root, file)))
+  for (const { path, manifest } of workspaces()) {
+    const { name, bin, dependencies, devDependencies, optionalDependencies, peerDependencies } = manifest
+    hash.update(JSON.stringify({ path, name, bin, dependencies, devDependencies, optionalDependencies, peerDependencies }))
+  }
+  hash.update(`${pinnedPnpm()} ${process.platform} ${process.arch}`)
+  return hash.digest('hex')
+}
+
+/** Installs the dependencies from the lockfile unless nothing changed since the last time. */
+export async function ensureDependencies() {
+  await ensurePnpm()
+  const hash = installationHash()
+  const stamp = existsSync(stampFile) ? readJson(stampFile).hash : undefined
+  const present = [root, ...workspaces().map(({ folder }) => folder)].every((folder) => existsSync(join(folder, 'node_modules')))
+  if (stamp === hash && present) return
+  const args = ['install', '--frozen-lockfile', '--prefer-offline', '--config.confirmModulesPurge=false']
+  await step('installing dependencies from pnpm-lock.yaml', () => runPnpm([...args, '--reporter=append-only'], { capture: true }), {
+    ERR_PNPM_OUTDATED_LOCKFILE: 'a package.json changed and pnpm-lock.yaml did not: run `npm run pnpm -- install` and commit the lockfile.',
+    ERR_PNPM_LOCKFILE_CONFIG_MISMATCH:
+      'pnpm-workspace.yaml changed and pnpm-lock.yaml did not: run `npm run pnpm -- install` and commit the lockfile.',
+  })
+  writeFileSync(stampFile, `${JSON.stringify({ hash })}\n`)
+}
