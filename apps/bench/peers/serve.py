@@ -1,12 +1,13 @@
-"""The other side of `bpf-bench perf`: runs workloads with torch or numpy, asked over standard input, one JSON object a line.
+"""The other side of `bpf-bench perf`: runs workloads with torch, jax or numpy, asked over standard input, one JSON object a line.
 
 Written from the papers and the definitions of the operations, not from anyone's code.
-Usage: serve.py torch|numpy THREADS
+Usage: serve.py torch|jax|numpy THREADS
 """
 
 import base64
 import importlib
 import json
+import os
 import sys
 import time
 
@@ -22,6 +23,21 @@ def array(encoded):
     return flat.reshape(encoded["shape"]).copy()
 
 
+def blas():
+    """Where matrix products come from: Debian's torch uses whatever libblas is installed, and the reference one is 40 times slower."""
+    try:
+        with open("/proc/self/maps") as maps:
+            loaded = {line.split()[-1].rsplit("/", 1)[-1].lower() for line in maps}
+            maps.seek(0)
+            real = {os.path.realpath(line.split()[-1]).rsplit("/", 1)[-1].lower() for line in maps}
+    except OSError:
+        return "unknown"
+    for name in ("mkl", "openblas", "blis", "atlas"):
+        if any(name in file for file in loaded | real):
+            return name
+    return "reference" if any(file.startswith("libblas.so") for file in loaded) else "unknown"
+
+
 step = None
 
 
@@ -30,14 +46,14 @@ def answer(request):
     if "prepare" in request:
         arrays = {name: array(value) for name, value in request["arrays"].items()}
         step = peer.workloads[request["prepare"]](arrays, request["settings"])
-        return {}
+        return {"blas": blas()}
     if "steps" in request:
         return {"losses": [float(step()) for _ in range(request["steps"])]}
-    begun = time.perf_counter()
+    begun, begun_cpu = time.perf_counter(), time.process_time()
     for _ in range(request["time"]):
         # float() waits for the value, as our side does.
         float(step())
-    return {"ms": (time.perf_counter() - begun) * 1000}
+    return {"ms": (time.perf_counter() - begun) * 1000, "cpuMs": (time.process_time() - begun_cpu) * 1000}
 
 
 for line in sys.stdin:

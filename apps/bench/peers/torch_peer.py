@@ -125,9 +125,10 @@ def mlp_epoch(arrays, settings):
     one = perceptron(arrays, settings)
 
     def step():
+        total = torch.zeros(())
         for i in range(settings["steps"]):
-            loss = one(x[i], y[i])
-        return loss
+            total += one(x[i], y[i])
+        return total / settings["steps"]
 
     return step
 

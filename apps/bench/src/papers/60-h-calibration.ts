@@ -89,12 +89,12 @@ const simple =
   ({ calibrationLogits, calibrationLabels, classes }, _key, signal) =>
     fitMethod(calibrationLogits, calibrationLabels, { classes, signal })
 
-/** Recalibrators that the claims compare with. */
+/** Recalibrators that the claims compare with, in the package's default variants. */
 const claimedBaselines: Readonly<Record<string, Method>> = {
   ts: simple(fitTemperature),
-  hb: simple((z, y, o) => fitHistogramBinning(z, y, { ...o, mode: 'oneVsRest' })),
-  iso: simple((z, y, o) => fitIsotonic(z, y, { ...o, variant: 'oneVsRest' })),
-  bbq: simple((z, y, o) => fitBayesianBinning(z, y, { ...o, mode: 'oneVsRest' })),
+  hb: simple(fitHistogramBinning),
+  iso: simple(fitIsotonic),
+  bbq: simple(fitBayesianBinning),
 }
 
 /** The others, for the table. */
@@ -104,9 +104,9 @@ const furtherBaselines: Readonly<Record<string, Method>> = {
   ms: simple((z, y, o) => fitMatrixScaling(z, y, { ...o, odir: { lambda: 0.01, mu: 0.01 } })),
   dirichlet: simple(fitDirichlet),
   beta: simple(fitBeta),
-  'iso-all': simple(fitIsotonic),
-  'hb-top': simple(fitHistogramBinning),
-  'bbq-top': simple(fitBayesianBinning),
+  'iso-rest': simple((z, y, o) => fitIsotonic(z, y, { ...o, variant: 'oneVsRest' })),
+  'hb-rest': simple((z, y, o) => fitHistogramBinning(z, y, { ...o, mode: 'oneVsRest' })),
+  'bbq-rest': simple((z, y, o) => fitBayesianBinning(z, y, { ...o, mode: 'oneVsRest' })),
   spline: simple(fitSpline),
   'scaling-binning': simple(fitScalingBinning),
   oi: ({ calibrationLogits, calibrationLabels, classes }, key, signal) =>
@@ -123,12 +123,12 @@ const methodLabels: Readonly<Record<string, string>> = {
   ms: 'matrix scaling, ODIR',
   dirichlet: 'Dirichlet, ODIR',
   beta: 'Beta, one against the rest',
-  iso: 'isotonic, one against the rest',
-  'iso-all': 'isotonic, one map (IRM)',
-  hb: 'histogram binning, one against the rest',
-  'hb-top': 'histogram binning, top label',
-  bbq: 'BBQ, one against the rest',
-  'bbq-top': 'BBQ, top label',
+  iso: 'isotonic, one map (IRM)',
+  'iso-rest': 'isotonic, one against the rest',
+  hb: 'histogram binning, top label',
+  'hb-rest': 'histogram binning, one against the rest',
+  bbq: 'BBQ, top label',
+  'bbq-rest': 'BBQ, one against the rest',
   spline: 'spline, top label',
   'scaling-binning': 'scaling-binning, top label',
   oi: 'order-invariant network',
@@ -406,13 +406,13 @@ function publishedTask(path: string): Task {
 }
 
 /** Mean place of h-calibration and others among them, 1 is best, over metrics and seeds; ties share. */
-function meanRank(results: PaperResults, method: string, among: readonly string[]): number {
+function meanRank(results: PaperResults, part: string, method: string, among: readonly string[]): number {
   const each = (name: string): readonly number[] => results.summary(name).each
   let total = 0
   let count = 0
   for (const metric of rankedMetrics) {
-    each(`real/${method}/${metric}`).forEach((own, seed) => {
-      const others = among.filter((other) => other !== method).map((other) => each(`real/${other}/${metric}`)[seed])
+    each(`${part}/${method}/${metric}`).forEach((own, seed) => {
+      const others = among.filter((other) => other !== method).map((other) => each(`${part}/${other}/${metric}`)[seed])
       total += 1 + others.filter((value) => value < own).length + 0.5 * others.filter((value) => value === own).length
       count++
     })
@@ -437,12 +437,14 @@ const columns: readonly Column[] = [
   { key: 'MMCE', label: 'MMCE %', digits: 2, better: 'lower' },
   { key: 'NLL', label: 'NLL', digits: 4, better: 'lower' },
   { key: 'accuracy', label: 'accuracy %', digits: 2, better: 'higher' },
+  { key: 'rank', label: 'mean rank', digits: 2, better: 'lower' },
 ]
 
 function methodTable(results: PaperResults, part: string, title: string): Table {
   const methods = Object.keys(methodLabels).filter((method) => results.has(`${part}/${method}/NLL`))
   const rows = methods.map((method) => ({
     method: methodLabels[method],
+    rank: meanRank(results, part, method, methods),
     ...Object.fromEntries(
       metricNames.map((metric) => {
         const { mean, spread } = results.summary(`${part}/${method}/${metric}`)
@@ -456,7 +458,7 @@ function methodTable(results: PaperResults, part: string, title: string): Table 
     title,
     columns,
     rows,
-    note: 'Mean over seeds on test rows. Methods other than h-calibration get the same calibration rows.',
+    note: 'Mean over seeds on test rows. All methods get the same calibration rows. Rank: over all metrics but accuracy, among the methods shown. Methods with parameters for each class may also change, and raise, the accuracy.',
   }
 }
 
@@ -555,12 +557,12 @@ export const paper: Paper<Settings> = {
     {
       id: 'real-rank',
       statement:
-        'The average rank of h-calibration over ECE, debiased ECE, class-wise ECE, KS, MMCE and NLL is better than those of histogram binning, isotonic regression and BBQ (one against the rest).',
+        'The average rank of h-calibration over ECE, debiased ECE, class-wise ECE, KS, MMCE and NLL is better than those of histogram binning, isotonic regression and BBQ (of the top label; isotonic: one map for all classes).',
       presets: ['embedded'],
       check: (results) => {
         const among = ['hcal', ...rankRivals]
-        const best = Math.min(...rankRivals.map((rival) => meanRank(results, rival, among)))
-        const own = meanRank(results, 'hcal', among)
+        const best = Math.min(...rankRivals.map((rival) => meanRank(results, 'real', rival, among)))
+        const own = meanRank(results, 'real', 'hcal', among)
         return { ...atMost(own, best, { of: 'best of the three' }), holds: own < best }
       },
     },

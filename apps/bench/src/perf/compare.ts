@@ -1,24 +1,53 @@
-import { BpfError } from '@bpf/core'
-import { startPeer } from './peer'
+import { loadavg } from 'node:os'
+import process from 'node:process'
+import { BpfError, useBackend, type BackendChoice, type BackendName } from '@bpf/core'
+import { startPeer, type Timing } from './peer'
 import type { PeerName, Python } from '../python'
 import type { ProgressBar } from '../paper'
-import type { Workload } from './workload'
+import type { InputArray, Prepared, Workload } from './workload'
 
 /** One line of the comparison. Times are of one step, medians over pairs; the ratio is the median of the pairs' ratios. */
 export interface PerfRow {
   name: string
   ours_ms: number
-  peer: string
-  peer_ms: number
-  ratio: number
+  /** The library on the other side and its version; null when none was asked for. */
+  peer: string | null
+  peer_ms: number | null
+  ratio: number | null
   threads: number
+  backend: string
+  /** The largest ratio that the contracts allow against eager PyTorch, and whether it is kept; null where none applies. */
+  bound: number | null
+  held: boolean | null
+  /** Where the peer's matrix products come from. Against `reference`, which is not optimised, no bound is judged. */
+  blas: string | null
+  /** Processor time of all threads, medians: on a loaded machine it says more than time on the clock. */
+  ours_cpu_ms: number
+  peer_cpu_ms: number | null
+  /** The same step on TensorFlow.js's own backends; null where they cannot take it, for the reason in `unable`. */
+  wasm_ms: number | null
+  cpu_ms: number | null
+  /** How many times longer wasm takes than we do: the median of pairs. */
+  wasm_ratio: number | null
+  unable: Record<string, string>
+  /** Load average over the last minute when the row was done. */
+  load: number
 }
+
+/** TensorFlow.js's own backends, which everything is timed against. */
+export type OwnBackend = 'wasm' | 'cpu'
+const ownBackends: readonly OwnBackend[] = ['wasm', 'cpu']
 
 /** Losses of both sides must agree to this, relative to their size where they are above 1. */
 const tolerance = 1e-4
 
 /** Steps after which losses are compared: enough to notice an update that differs. */
 const checkedSteps = 3
+
+/** A step of a slow backend that takes longer than this is timed once. */
+const slowStepMs = 1000
+/** Pairs of timings with TensorFlow.js's own backends, which are far apart from us. */
+const ownPairs = 3
 
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
@@ -38,42 +67,161 @@ export function checkSameLosses(name: string, ours: readonly number[], theirs: r
   })
 }
 
-/** Times one workload on both sides, in turns, after checking that their losses agree. */
-export async function compare(
-  workload: Workload,
-  options: { peer: PeerName; python: Python; threads: number; pairs: number; signal: AbortSignal; bar: ProgressBar },
-): Promise<PerfRow> {
-  const { peer: peerName, python, threads, pairs, signal, bar } = options
-  const inputs = workload.inputs()
-  const peer = startPeer(peerName, python, threads, signal)
-  const ours = await workload.prepare(inputs)
+async function timeSteps(prepared: Prepared, count: number): Promise<Timing> {
+  const cpu = process.cpuUsage()
+  const begun = performance.now()
+  for (let i = 0; i < count; i++) await prepared.step()
+  const ms = performance.now() - begun
+  const { user, system } = process.cpuUsage(cpu)
+  return { ms: ms / count, cpuMs: (user + system) / 1000 / count }
+}
+
+/** What both comparisons need. */
+export interface Comparison {
+  /** The backend that is compared. */
+  backend: BackendChoice
+  /** The library on the other side, and the Python that has it. */
+  peer?: { name: PeerName; python: Python }
+  /** Whether TensorFlow.js's own backends are timed too. */
+  tfjs: boolean
+  pairs: number
+  signal: AbortSignal
+  bar: ProgressBar
+}
+
+/** Times one workload on our backend and, in turns, on all others, after checking that the losses agree. */
+export async function compare(workload: Workload, comparison: Comparison): Promise<PerfRow> {
+  const { backend, peer, tfjs, pairs, signal, bar } = comparison
   try {
-    await peer.prepare(workload, inputs)
-    const losses: number[] = []
-    for (let step = 0; step < checkedSteps; step++) losses.push(await ours.step())
-    checkSameLosses(workload.name, losses, await peer.steps(checkedSteps))
-    const times: { ours: number; theirs: number }[] = []
-    // One pair more than counted: the first warms caches and just-in-time compilers on both sides.
-    for (let pair = 0; pair <= pairs; pair++) {
+    const inputs = workload.inputs()
+    const against = peer === undefined ? await timeAlone(workload, inputs, pairs, signal) : await timeAgainstPeer(workload, inputs, comparison, peer)
+    const bound = peer?.name === 'torch' ? (workload.bound ?? null) : null
+    const { ratio, blas } = against
+    const own: Partial<Record<OwnBackend, OwnTiming>> = {}
+    for (const name of tfjs ? ownBackends.filter((other) => other !== backend.name) : []) {
       signal.throwIfAborted()
-      const begun = performance.now()
-      for (let i = 0; i < workload.repeat; i++) await ours.step()
-      const oursMs = (performance.now() - begun) / workload.repeat
-      const theirsMs = (await peer.time(workload.repeat)) / workload.repeat
-      if (pair > 0) times.push({ ours: oursMs, theirs: theirsMs })
-      bar.update(pair, `${oursMs.toFixed(2)} ms, ${peerName} ${theirsMs.toFixed(2)} ms`)
+      bar.update(pairs, `TensorFlow.js ${name}`)
+      own[name] = await timeOwnBackend(name, workload, inputs, backend.name)
+    }
+    const failures = Object.entries(own).flatMap(([name, timing]) => ('reason' in timing ? [[name, timing.reason] as const] : []))
+    const timed = (name: OwnBackend): { ms: number; ratio: number } | undefined => {
+      const timing = own[name]
+      return timing === undefined || 'reason' in timing ? undefined : timing
     }
     return {
       name: workload.name,
-      ours_ms: median(times.map((time) => time.ours)),
-      peer: `${peerName} ${python.libraries[peerName]}`,
-      peer_ms: median(times.map((time) => time.theirs)),
-      ratio: median(times.map((time) => time.ours / time.theirs)),
-      threads,
+      ours_ms: against.ours_ms,
+      peer: peer === undefined ? null : `${peer.name} ${peer.python.libraries[peer.name]}`,
+      peer_ms: against.peer_ms,
+      ratio,
+      threads: backend.threads,
+      backend: backend.name,
+      bound,
+      held: bound === null || ratio === null || blas === 'reference' ? null : ratio <= bound,
+      blas,
+      ours_cpu_ms: against.ours_cpu_ms,
+      peer_cpu_ms: against.peer_cpu_ms,
+      wasm_ms: timed('wasm')?.ms ?? null,
+      cpu_ms: timed('cpu')?.ms ?? null,
+      wasm_ratio: timed('wasm')?.ratio ?? null,
+      unable: Object.fromEntries(failures),
+      load: loadavg()[0],
+    }
+  } finally {
+    bar.stop()
+  }
+}
+
+type Against = Pick<PerfRow, 'ours_ms' | 'peer_ms' | 'ratio' | 'ours_cpu_ms' | 'peer_cpu_ms' | 'blas'>
+
+async function timeAlone(
+  workload: Workload,
+  inputs: Readonly<Record<string, InputArray>>,
+  pairs: number,
+  signal: AbortSignal,
+): Promise<Against> {
+  const ours = await workload.prepare(inputs)
+  try {
+    await timeSteps(ours, checkedSteps)
+    const times: Timing[] = []
+    for (let i = 0; i < pairs; i++) {
+      signal.throwIfAborted()
+      times.push(await timeSteps(ours, workload.repeat))
+    }
+    return { ours_ms: median(times.map(({ ms }) => ms)), ours_cpu_ms: median(times.map(({ cpuMs }) => cpuMs)), ...noPeer }
+  } finally {
+    ours.dispose()
+  }
+}
+
+const noPeer = { peer_ms: null, ratio: null, peer_cpu_ms: null, blas: null }
+
+async function timeAgainstPeer(
+  workload: Workload,
+  inputs: Readonly<Record<string, InputArray>>,
+  { backend, pairs, signal, bar }: Comparison,
+  { name, python }: NonNullable<Comparison['peer']>,
+): Promise<Against> {
+  const peer = startPeer(name, python, backend.threads, signal)
+  const ours = await workload.prepare(inputs)
+  try {
+    const { blas } = await peer.prepare(workload, inputs)
+    const losses: number[] = []
+    for (let step = 0; step < checkedSteps; step++) losses.push(await ours.step())
+    checkSameLosses(workload.name, losses, await peer.steps(checkedSteps))
+    const times: { ours: Timing; theirs: Timing }[] = []
+    // One pair more than counted: the first warms caches and just-in-time compilers on both sides.
+    for (let pair = 0; pair <= pairs; pair++) {
+      signal.throwIfAborted()
+      const mine = await timeSteps(ours, workload.repeat)
+      const theirs = await peer.time(workload.repeat)
+      if (pair > 0) times.push({ ours: mine, theirs })
+      bar.update(pair, `${mine.ms.toFixed(2)} ms, ${name} ${theirs.ms.toFixed(2)} ms`)
+    }
+    return {
+      ours_ms: median(times.map((time) => time.ours.ms)),
+      peer_ms: median(times.map((time) => time.theirs.ms)),
+      ratio: median(times.map((time) => time.ours.ms / time.theirs.ms)),
+      ours_cpu_ms: median(times.map((time) => time.ours.cpuMs)),
+      peer_cpu_ms: median(times.map((time) => time.theirs.cpuMs)),
+      blas,
     }
   } finally {
     ours.dispose()
     peer.close()
-    bar.stop()
+  }
+}
+
+type OwnTiming = { ms: number; ratio: number } | { reason: string }
+
+/** The workload on one of TensorFlow.js's own backends, in turns with ours; afterwards ours is in use again. */
+async function timeOwnBackend(
+  name: OwnBackend,
+  workload: Workload,
+  inputs: Readonly<Record<string, InputArray>>,
+  ourBackend: BackendName,
+): Promise<OwnTiming> {
+  const ours = await workload.prepare(inputs)
+  let theirs: Prepared | undefined
+  try {
+    await timeSteps(ours, checkedSteps)
+    await useBackend(name)
+    theirs = await workload.prepare(inputs)
+    const first = await timeSteps(theirs, 1)
+    const isSlow = first.ms > slowStepMs
+    const times: { ours: Timing; theirs: Timing }[] = []
+    for (let pair = 0; pair < (isSlow ? 1 : ownPairs); pair++) {
+      await useBackend(ourBackend)
+      const mine = await timeSteps(ours, workload.repeat)
+      await useBackend(name)
+      times.push({ ours: mine, theirs: isSlow ? first : await timeSteps(theirs, Math.min(workload.repeat, 10)) })
+    }
+    return { ms: median(times.map((time) => time.theirs.ms)), ratio: median(times.map((time) => time.theirs.ms / time.ours.ms)) }
+  } catch (error) {
+    return { reason: (error instanceof Error ? error.message : String(error)).split('\n')[0] }
+  } finally {
+    theirs?.dispose()
+    await useBackend(ourBackend)
+    ours.dispose()
   }
 }

@@ -6,14 +6,20 @@ import { packageFolder } from '../package-folder'
 import type { PeerName, Python } from '../python'
 import type { InputArray, Workload } from './workload'
 
+/** Milliseconds of one step: on the clock, and of the processor in all threads. */
+export interface Timing {
+  ms: number
+  cpuMs: number
+}
+
 /** A Python process that runs the other side of workloads. */
 export interface Peer {
-  /** Builds the workload there. */
-  prepare(workload: Workload, inputs: Readonly<Record<string, InputArray>>): Promise<void>
+  /** Builds the workload there. Tells where matrix products come from: `openblas`, `mkl`, `reference` (slow) or `unknown`. */
+  prepare(workload: Workload, inputs: Readonly<Record<string, InputArray>>): Promise<{ blas: string }>
   /** Takes steps and returns the loss before each. */
   steps(count: number): Promise<number[]>
-  /** Milliseconds of `count` steps. */
-  time(count: number): Promise<number>
+  /** Times `count` steps. */
+  time(count: number): Promise<Timing>
   close(): void
 }
 
@@ -55,10 +61,13 @@ export function startPeer(peer: PeerName, python: Python, threads: number, signa
   return {
     async prepare(workload, inputs) {
       const arrays = Object.fromEntries(Object.entries(inputs).map(([name, array]) => [name, encoded(array)]))
-      await ask({ prepare: workload.name, settings: workload.settings, arrays })
+      return ask<{ blas: string }>({ prepare: workload.name, settings: workload.settings, arrays })
     },
     steps: async (count) => (await ask<{ losses: number[] }>({ steps: count })).losses,
-    time: async (count) => (await ask<{ ms: number }>({ time: count })).ms,
+    async time(count) {
+      const { ms, cpuMs } = await ask<Timing>({ time: count })
+      return { ms: ms / count, cpuMs: cpuMs / count }
+    },
     close: () => child.kill(),
   }
 }
