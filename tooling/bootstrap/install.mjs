@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
+import { buildPlatforms, hostPlatform, isBuilt, platforms } from '../ort/build.mjs'
 import { runNpm, runPnpm } from './process.mjs'
 import { step, TaskError } from './step.mjs'
 import { readJson, root, toolsFolder, workspaces } from './workspace.mjs'
@@ -43,8 +44,14 @@ function installationHash() {
   return hash.digest('hex')
 }
 
-/** Installs the dependencies from the lockfile unless nothing changed since the last time. */
+/** Makes the working copy ready: dependencies from the lockfile and the native library, unless they are there. */
 export async function ensureDependencies() {
+  await installPackages()
+  await ensureNativeLibrary()
+}
+
+/** Installs the dependencies from the lockfile unless nothing changed since the last time. */
+async function installPackages() {
   await ensurePnpm()
   const hash = installationHash()
   const stamp = existsSync(stampFile) ? readJson(stampFile).hash : undefined
@@ -57,4 +64,13 @@ export async function ensureDependencies() {
       'pnpm-workspace.yaml changed and pnpm-lock.yaml did not: run `npm run pnpm -- install` and commit the lockfile.',
   })
   writeFileSync(stampFile, `${JSON.stringify({ hash })}\n`)
+}
+
+/** Puts ONNX Runtime's native library for this machine into its package, where there is one and it is not there yet. */
+async function ensureNativeLibrary() {
+  if (!(hostPlatform in platforms) || isBuilt(hostPlatform)) return
+  await step(`fetching ONNX Runtime for ${hostPlatform} from npm`, async () => {
+    await buildPlatforms([hostPlatform])
+    return { status: 0, output: '' }
+  })
 }

@@ -30,7 +30,7 @@ describe('before any backend was chosen', () => {
   })
 
   it('asynchronous entry points choose the default', async () => {
-    expect((await ensureBackend()).name).toBe('cpu')
+    expect((await ensureBackend()).name).toBe('onnx')
     expect(() => requireBackend()).not.toThrow()
   })
 })
@@ -42,8 +42,10 @@ describe('useBackend', () => {
   })
 
   it('takes the default when the GPU package sees none, or is not installed', async () => {
-    expect((await useBackend(undefined, { load: () => standIn(false) })).name).toBe('cpu')
-    expect((await useBackend(undefined, { load: missing })).why).toBe('the best backend installed')
+    const noGpu = (name: string) => (name === '@tensorflow/tfjs-node-gpu' ? standIn(false) : import(name))
+    expect((await useBackend(undefined, { load: noGpu })).name).toBe('onnx')
+    expect((await useBackend()).why).toBe('the best backend installed')
+    expect(await useBackend(undefined, { load: missing })).toMatchObject({ name: 'cpu', why: expect.stringContaining('run: npm i @bpf/backend-onnx') as string })
   })
 
   it("takes CPU tfjs-node by the name 'tensorflow'", async () => {
@@ -54,6 +56,7 @@ describe('useBackend', () => {
   it('says what to install when a named backend is missing', async () => {
     await expect(useBackend('tensorflow', { load: missing })).rejects.toThrow('run: npm i @tensorflow/tfjs-node')
     await expect(useBackend('webgpu', { load: missing })).rejects.toThrow('run: npm i @tensorflow/tfjs-backend-webgpu')
+    await expect(useBackend('onnx', { load: missing })).rejects.toThrow('run: npm i @bpf/backend-onnx')
   })
 
   it('reports an installed package that does not load as such', async () => {
@@ -74,7 +77,11 @@ describe('useBackend', () => {
     process.env.BPF_BACKEND = 'cpu'
     expect((await useBackend()).why).toBe('asked for by BPF_BACKEND')
     process.env.BPF_BACKEND = 'gpu'
-    await expect(useBackend()).rejects.toThrow("BPF_BACKEND: unknown backend 'gpu'; expected one of tensorflow, wasm, cpu, webgpu")
+    await expect(useBackend()).rejects.toThrow("BPF_BACKEND: unknown backend 'gpu'; expected one of tensorflow, onnx, wasm, cpu, webgpu")
+  })
+
+  it('takes onnx by default in Node, names the library and its threads', async () => {
+    expect(await useBackend('onnx')).toMatchObject({ name: 'onnx', device: expect.stringMatching(/^CPU \(ONNX Runtime from @bpf\/ort-/) as string })
   })
 
   it('starts wasm by name', async () => {

@@ -42,7 +42,7 @@ let choosing: Promise<BackendChoice> | undefined
 
 /**
  * Chooses where tensors are computed: by name, by the environment variable `BPF_BACKEND`, or the best that is installed:
- * `tensorflow` when `@tensorflow/tfjs-node-gpu` is installed and sees a GPU, `wasm` in a browser, else `cpu`.
+ * `tensorflow` when `@tensorflow/tfjs-node-gpu` is installed and sees a GPU, `onnx` in Node, `wasm` in a browser, else `cpu`.
  *
  * Call it once at the start. Asynchronous functions of this library (`fit`, `load`) call it themselves when nobody has.
  *
@@ -103,13 +103,19 @@ async function best(options: BackendOptions): Promise<BackendChoice> {
       await activate('tensorflow')
       return { name: 'tensorflow', device: 'GPU', threads: 1, why: '@tensorflow/tfjs-node-gpu is installed and sees a GPU' }
     }
-    return start('cpu', 'the best backend installed', options)
+    return firstThatStarts(['onnx', 'cpu'], 'the best backend installed', options)
   }
+  return firstThatStarts(['wasm', 'cpu'], 'the default in a browser', options)
+}
+
+/** The first backend of a list that starts; a later one says why not the earlier. */
+async function firstThatStarts(candidates: readonly BackendName[], why: string, options: BackendOptions): Promise<BackendChoice> {
+  const [name, ...rest] = candidates
   try {
-    return await start('wasm', 'the default in a browser', options)
+    return await start(name, why, options)
   } catch (error) {
-    if (!(error instanceof BackendError)) throw error
-    return start('cpu', `wasm did not start (${error.message})`, options)
+    if (rest.length === 0 || !(error instanceof BackendError)) throw error
+    return firstThatStarts(rest, `${name} did not start (${error.message})`, options)
   }
 }
 

@@ -58,6 +58,7 @@ interface RealSettings extends Training {
   test: number
   hidden: number
   classifierEpochs: number
+  batchSize: number
 }
 
 interface Settings {
@@ -333,7 +334,7 @@ async function realTask(context: RunContext<Settings>, settings: RealSettings): 
       x: { data: train.x, shape: [train.y.length, inputs] },
       y: { data: train.y, shape: [train.y.length], dtype: 'int32' },
     })
-    const result = await fit(learner, batch(shuffle(examples), 128) as unknown as Dataset<ClassifierBatch>, {
+    const result = await fit(learner, batch(shuffle(examples), settings.batchSize) as unknown as Dataset<ClassifierBatch>, {
       epochs: settings.classifierEpochs,
       key: fold(context.key, 0),
       signal: context.signal,
@@ -585,10 +586,11 @@ export const paper: Paper<Settings> = {
           train: 600,
           calibration: 500,
           test: 697,
-          hidden: 32,
-          classifierEpochs: 40,
+          hidden: 64,
+          classifierEpochs: 60,
+          batchSize: 32,
           maps: piecewise(1, 10),
-          epochs: 60,
+          epochs: 100,
           learningRate: 0.02,
           select: 'dECE',
         },
@@ -608,6 +610,7 @@ export const paper: Paper<Settings> = {
           test: 10_000,
           hidden: 128,
           classifierEpochs: 60,
+          batchSize: 128,
           maps: piecewise(1, 10, 100),
           epochs: 100,
           learningRate: 0.02,

@@ -1,0 +1,4 @@
+import '@tensorflow/tfjs-backend-cpu'
+import { testBackend } from './suite-common'
+
+testBackend('cpu')

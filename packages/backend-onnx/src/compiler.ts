@@ -1,0 +1,19 @@
+import { account } from './account'
+import { graphCond, graphScan, graphWhile } from './control'
+import { float64Tensor, hostInput, isTracing, keepUntilTraced, trace } from './trace'
+
+/** What a package on top of this one (`@bpf/core`) needs to compile functions; it finds it on the backend, as `compiler`. */
+export const compiler = {
+  account,
+  trace,
+  isTracing,
+  hostInput,
+  float64Tensor,
+  keepUntilTraced,
+  scan: graphScan,
+  cond: graphCond,
+  whileLoop: graphWhile,
+}
+
+/** See {@link compiler}. */
+export type Compiler = typeof compiler

@@ -1,0 +1,116 @@
+import * as tf from '@tensorflow/tfjs-core'
+import { binary, cast, constant, expand, filled, gather, reduce, reshape, scalar, slice, transpose, where } from '../emit'
+import { sizeOf, type Graph, type Value } from '../graph'
+import { defineLowerings, type LoweringContext } from '../lowering'
+import { positiveAxis } from './reduction'
+import { toFloat } from './special'
+
+function numbers(count: number): number[] {
+  return [...Array(count).keys()]
+}
+
+function range(g: Graph, count: number, shape: readonly number[]): Value {
+  return constant(g, numbers(count), shape, 'int32')
+}
+
+/** Only a shape: enough for TensorFlow.js's shape checks. */
+function shaped(value: Value): tf.Tensor {
+  return { shape: [...value.shape], rank: value.shape.length, dtype: value.type === 'float64' ? 'float32' : value.type } as unknown as tf.Tensor
+}
+
+/** Rows by index; with batch dimensions each batch has its own rows: row i of batch b is row b·rows + i of them all. */
+function gatherRows({ g, input, attrs }: LoweringContext): Value {
+  const [x, indices] = [input('x'), input('indices')]
+  const axis = positiveAxis(attrs.axis as number, x.shape.length)
+  const batchDims = (attrs.batchDims as number | undefined) ?? 0
+  const integers = indices.type === 'int32' ? indices : cast(g, indices, 'int32')
+  if (batchDims === 0) return gather(g, x, integers, axis)
+  const info = tf.backend_util.segment_util.collectGatherOpShapeInfo(shaped(x), shaped(indices), axis, batchDims)
+  const { batchSize, outerSize, dimSize, sliceSize, outputShape } = info
+  const rowsFirst = transpose(g, reshape(g, x, [batchSize, outerSize, dimSize, sliceSize]), [0, 2, 1, 3])
+  const rows = reshape(g, rowsFirst, [batchSize * dimSize, outerSize, sliceSize])
+  const starts = constant(g, numbers(batchSize).map((batch) => batch * dimSize), [batchSize, 1], 'int32')
+  const perBatch = sizeOf(indices.shape) / batchSize
+  const positions = binary(g, 'Add', reshape(g, integers, [batchSize, perBatch]), starts)
+  return reshape(g, transpose(g, gather(g, rows, positions, 0), [0, 2, 1, 3]), outputShape)
+}
+
+/** Indices [n, rank of the part they address] as ONNX wants them; a vector of indices addresses the first axis. */
+function scatterIndices(g: Graph, indices: Value): Value {
+  const depth = indices.shape.length > 1 ? indices.shape[indices.shape.length - 1] : 1
+  return cast(g, reshape(g, indices, [sizeOf(indices.shape) / Math.max(depth, 1), depth]), 'int64')
+}
+
+/**
+ * Writes or adds updates into a tensor. The attribute is given even for plain writing: with it the graph runs on one
+ * thread, where of several updates of one place all are added, or the last one stays.
+ */
+function scatter(g: Graph, data: Value, indices: Value, updates: Value, reduction: 'none' | 'add'): Value {
+  const positions = scatterIndices(g, indices)
+  const [count, depth] = positions.shape
+  const shape = [count, ...data.shape.slice(depth)]
+  const rows = updates.shape.length === 0 ? expand(g, updates, shape) : reshape(g, updates, shape)
+  return g.op('ScatterND', [data, positions, rows], data.shape, data.type, { reduction: { string: reduction } })
+}
+
+/** Sums the rows of each segment; ids outside [0, count) are dropped. */
+function segmentSum({ g, input, attrs }: LoweringContext): Value {
+  const x = toFloat(g, input('x'))
+  const ids = cast(g, input('segmentIds'), 'int32')
+  const count = attrs.numSegments as number
+  const rest = x.shape.slice(1)
+  if (ids.shape.length !== 1) {
+    // Ids per element: each segment masks the whole, as the cpu kernel does.
+    const aligned = reshape(g, ids, [1, ...ids.shape, ...Array<number>(x.shape.length - ids.shape.length).fill(1)])
+    const segments = range(g, count, [count, ...Array<number>(x.shape.length).fill(1)])
+    const mask = cast(g, binary(g, 'Equal', aligned, segments), x.type)
+    return reduce(g, 'ReduceSum', binary(g, 'Mul', mask, reshape(g, x, [1, ...x.shape])), [1], false)
+  }
+  const outside = g.op(
+    'Or',
+    [binary(g, 'Less', ids, scalar(g, 0, 'int32')), binary(g, 'GreaterOrEqual', ids, scalar(g, count, 'int32'))],
+    ids.shape,
+    'bool',
+  )
+  const kept = where(g, outside, scalar(g, count, 'int32'), ids)
+  const sums = scatter(g, filled(g, 0, [count + 1, ...rest], x.type), reshape(g, kept, [ids.shape[0], 1]), x, 'add')
+  return slice(g, sums, [0], [0], [count])
+}
+
+defineLowerings({
+  GatherV2: gatherRows,
+  GatherNd: ({ g, input }) => {
+    const [params, indices] = [input('params'), input('indices')]
+    const depth = indices.shape[indices.shape.length - 1]
+    const shape = [...indices.shape.slice(0, -1), ...params.shape.slice(depth)]
+    return g.op('GatherND', [params, cast(g, indices, 'int64')], shape, params.type)
+  },
+  ScatterNd: ({ g, input, attrs }) => {
+    const updates = input('updates')
+    const shape = attrs.shape as number[]
+    const added = updates.type === 'bool' ? cast(g, updates, 'int32') : updates
+    return cast(g, scatter(g, filled(g, 0, shape, added.type), input('indices'), added, 'add'), updates.type)
+  },
+  TensorScatterUpdate: ({ g, input }) => scatter(g, input('tensor'), input('indices'), input('updates'), 'none'),
+  SparseToDense: ({ g, input, attrs }) => {
+    const values = input('sparseValues')
+    const background = expand(g, reshape(g, cast(g, input('defaultValue'), values.type), []), attrs.outputShape as number[])
+    return scatter(g, background, input('sparseIndices'), values, 'none')
+  },
+  UnsortedSegmentSum: segmentSum,
+  OneHot: ({ g, input, attrs }) => {
+    const indices = cast(g, input('indices'), 'int32')
+    const depth = attrs.depth as number
+    const [on, off] = [attrs.onValue as number, attrs.offValue as number]
+    const dtype = attrs.dtype as 'float32' | 'int32' | 'bool'
+    const type = dtype === 'float32' ? g.float : dtype
+    const hit = binary(g, 'Equal', reshape(g, indices, [...indices.shape, 1]), range(g, depth, [depth]))
+    return on === 1 && off === 0 ? cast(g, hit, type) : where(g, hit, scalar(g, on, type), scalar(g, off, type))
+  },
+  Diag: ({ g, input }) => {
+    const x = input('x')
+    const size = sizeOf(x.shape)
+    const diagonal = binary(g, 'Equal', range(g, size, [size, 1]), range(g, size, [1, size]))
+    return reshape(g, where(g, diagonal, reshape(g, x, [1, size]), scalar(g, 0, x.type)), [...x.shape, ...x.shape])
+  },
+})
