@@ -2,6 +2,7 @@
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
+import { isBuilt, platforms } from '../ort/build.mjs'
 import { runPnpm } from '../bootstrap/process.mjs'
 import { TaskError } from '../bootstrap/step.mjs'
 import { packsFolder, workspaces } from '../bootstrap/workspace.mjs'
@@ -12,6 +13,11 @@ export async function packAll() {
   mkdirSync(packsFolder, { recursive: true })
   for (const { name, folder, manifest } of workspaces()) {
     if (manifest.private === true) continue
+    const platform = name.replace('@bpf/ort-', '')
+    if (platform in platforms && !isBuilt(platform)) {
+      console.log(`${name}: not packed, its native library is not here; fetch it with: node tooling/ort/build.mjs --platform ${platform}`)
+      continue
+    }
     const { status, output } = await runPnpm(['pack', '--pack-destination', packsFolder], { cwd: folder, capture: true })
     if (status !== 0) {
       process.stderr.write(output)

@@ -2,10 +2,6 @@ import * as tf from '@tensorflow/tfjs-core'
 import type { KernelCounts, OnnxBackend } from '../src/backend'
 import { fallbackKernels } from '../src/fallback-kernels'
 
-declare global {
-  var conformance: { compiled: boolean; counts: () => KernelCounts & { neverNative: string[] }; afterSpec: () => void }
-}
-
 /** The suite has no test that calls them; src/lowerings/image.test.ts does. */
 const notInSuite = new Set(['RotateWithOffset'])
 

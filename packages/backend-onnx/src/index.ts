@@ -45,3 +45,4 @@ export { isTracing, onnxBackend, trace, type Traced, type TensorSpec, type Trace
 export { graphCond, graphScan, graphWhile, type LoopResult, type StepResult } from './control'
 export { setThreads, threads } from './backend'
 export { nativePackage } from './native'
+export { exportOnnx, loadOnnx, type ExportOptions, type LoadOptions, type OnnxFunction, type OnnxPort } from './model-file'

@@ -104,6 +104,16 @@ describe('fitHCalibration', () => {
     expect(1 / Math.abs(fitted.parameters[0])).toBeCloseTo(temperature, 2)
   })
 
+  it("keeps the last epoch's parameters with selector 'last'", async () => {
+    const options = { maps: [{ type: 'pwlinear', segments: 10 }], selector: 'last', plateauFactor: 1, seed: 3 } as const
+    const short = await fitHCalibration(rows, labels, { ...options, epochs: 3 })
+    const long = await fitHCalibration(rows, labels, { ...options, epochs: 6 })
+    expect(short.candidates[0].best.last?.epoch).toBe(2)
+    expect(long.candidates[0].best.last?.epoch).toBe(5)
+    expect(long.parameters).not.toEqual(short.parameters)
+    expect(long.candidates[0].losses.slice(0, 3)).toEqual(short.candidates[0].losses)
+  })
+
   it('draws rows where a step would have too many events, and says so', async () => {
     const fitted = await fitHCalibration(rows, labels, { maps: [{ type: 'temperature' }], epochs: 2, maxEvents: 1000 })
     expect(fitted.warnings.join()).toMatch(/maxEvents: a step of 600 rows × 4 classes has more than 1000 events; 250 rows are drawn/)

@@ -209,6 +209,8 @@ export function hCalibration(options: HCalibrationOptions): Learner<HCalibration
     objective === 'nll' ? negativeLogLikelihood(probs, labels, classes) : hCalibrationLossArrays(probs, labels, { ...loss, classes, key })
 
   return {
+    // The loss sorts and sums on the host.
+    traceable: false,
     async prepare(dataset, _key, { signal }) {
       const { logits, labels } = await readDataset(dataset, classes, signal)
       return standardisation({ rows: labels.length, classes, data: logits })

@@ -39,7 +39,7 @@ describe('tracing', () => {
   })
 
   it('warns once when a function is compiled for 8 shapes, naming the argument that varies', () => {
-    const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined)
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
     const f = compile((a: tf.Tensor, b: tf.Tensor) => tf.add(a, tf.sum(b)), { name: 'ragged' })
     for (let n = 1; n <= 12; n++) f(tf.scalar(1), tf.ones([n])).dispose()
     expect(warn).toHaveBeenCalledOnce()

@@ -3,6 +3,7 @@ import { requireBackend } from './backend'
 import { currentCompiler, type Compiler, type TensorSpec, type Traced } from './compiler'
 import { BackendError, OptionError, ShapeError, TracingError } from './errors'
 import { isKey, symbolicKey, type Key } from './random/key'
+import { warn } from './warn'
 import { flatten, isTensor, leaves, signature, unflatten, type Tree, type TreeStructure } from './tree'
 
 /** Options of {@link compile}. */
@@ -198,7 +199,7 @@ function evictOldest(forms: Map<string, CompiledForm>): void {
 
 function warnOfShapes(name: string, seen: readonly string[][]): void {
   const varying = seen[0].flatMap((_, i) => (new Set(seen.map((signatures) => signatures[i])).size > 1 ? [i] : []))
-  console.warn(
+  warn(
     `compile(${name}): compiled for ${seen.length} different shapes; argument ${varying.join(' and ')} varies. ` +
       'Each costs a compilation: pad batches to one size (@bpf/core/data has padToSizeClass).',
   )

@@ -63,8 +63,3 @@ export function currentCompiler(): Compiler | undefined {
   const { backend } = tf.engine() as unknown as { backend?: { compiler?: Compiler } }
   return backend?.compiler
 }
-
-/** Whether the code runs inside a function that is being compiled, where tensors have no values. */
-export function isTracing(): boolean {
-  return currentCompiler()?.isTracing() ?? false
-}

@@ -286,7 +286,11 @@ function inputAdjoint(kind: Kind): Lowering {
   return ({ g, input, attrs }) => {
     const [dy, filter] = [float(g, input('dy')), float(g, input('filter'))]
     const geometry = geometryOf(kind, attrs.inputShape as number[], filter.shape, { ...attrs, ...(kind === 'depthwise' ? {} : { dilations: 1 }) })
-    return (kind === 'depthwise' ? depthwiseInputGradient : inputGradient)(g, dy, filter, geometry)
+    // Of a gradient larger than the convolution's output (conv2dTranspose to a smaller shape) only the part inside counts.
+    const first = geometry.isChannelsFirst ? 2 : 1
+    const windows = geometry.axes.map((axis, i) => Math.min(axis.windows, dy.shape[first + i]))
+    const inside = slice(g, dy, windows.map((_, i) => first + i), windows.map(() => 0), windows)
+    return (kind === 'depthwise' ? depthwiseInputGradient : inputGradient)(g, inside, filter, geometry)
   }
 }
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import '../index'
+import { trace } from '../index'
 import { deviation, kernel, sample, type Sample } from './agreement'
 
 const fallback = process.env.BPF_ONNX_FALLBACK
@@ -91,6 +91,30 @@ describe('rearrangements agree exactly with the cpu backend', () => {
       return [tf.real(joined), tf.imag(joined), tf.imag(tf.reshape(tf.stack([joined, joined]), [-1]))]
     }
     expect(await deviation(fn, [1, 2, 3, 4].map((seed) => sample([2, 3], seed)))).toBe(0)
+  })
+})
+
+describe('captured tensors that share their data', () => {
+  it('keep their own shape and dtype', async () => {
+    await tf.setBackend('onnx')
+    const flat = tf.tensor1d([1, 2, 3], 'int32')
+    const column = tf.reshape(flat, [3, 1])
+    const floats = tf.cast(flat, 'float32')
+    const traced = trace((x) => [tf.add(x, flat), tf.add(x, column), tf.mul(tf.cast(x, 'float32'), floats)], [{ shape: [3], dtype: 'int32' }])
+    const [a, b, c] = traced.run([tf.tensor1d([10, 20, 30], 'int32')])
+    expect([...a.dataSync()]).toEqual([11, 22, 33])
+    expect([...b.dataSync()]).toEqual([11, 21, 31, 12, 22, 32, 13, 23, 33])
+    expect(c.dtype).toBe('float32')
+    expect([...c.dataSync()]).toEqual([10, 40, 90])
+    traced.dispose()
+  })
+
+  it('also complex ones', async () => {
+    await tf.setBackend('onnx')
+    const z = tf.complex([1, 2], [3, 4])
+    const column = tf.reshape(z, [2, 1])
+    expect(tf.real(tf.add(z, z)).arraySync()).toEqual([2, 4])
+    expect(tf.imag(tf.add(column, column)).arraySync()).toEqual([[6], [8]])
   })
 })
 

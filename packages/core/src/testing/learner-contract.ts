@@ -143,7 +143,7 @@ export function learnerContract<State extends Tree, Batch extends Tree, Aux>(
       async run() {
         const { method, state, batch } = await setUp()
         const eager = tidy(() => method.step(state.tensors, batch, key(3)))
-        const compiled = compile((tensors: State, data: Batch, k: typeof stepKey) => method.step(tensors, data, k))
+        const compiled = compile((tensors: State, data: Batch, k: typeof stepKey) => method.step(tensors, data, k), { traceable: method.traceable })
         const stepKey = key(3)
         const again = compiled(state.tensors, batch, stepKey)
         const difference = relativeDifference(eager.tensors, again.tensors)
@@ -195,7 +195,10 @@ export function learnerContract<State extends Tree, Batch extends Tree, Aux>(
         assert(tf.memory().numTensors === before, `fit leaks ${tf.memory().numTensors - before} tensors`)
 
         const { method, state, batch } = await setUp()
-        const step = compile((tensors: State, data: Batch, k: ReturnType<typeof key>) => method.step(tensors, data, k), { donate: [0] })
+        const step = compile((tensors: State, data: Batch, k: ReturnType<typeof key>) => method.step(tensors, data, k), {
+          donate: [0],
+          traceable: method.traceable,
+        })
         let tensors = clone(state.tensors)
         const held = tf.memory().numTensors
         for (let i = 0; i < 20; i++) {
