@@ -1,3 +1,3 @@
 import { packageBuild } from '@bpf/tooling/tsup'
 
-export default packageBuild({ index: 'src/index.ts' }, { platform: 'node' })
+export default packageBuild({ index: 'src/index.ts', testing: 'src/testing/index.ts' }, { platform: 'node' })

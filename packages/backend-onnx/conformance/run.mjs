@@ -61,7 +61,12 @@ const env = jasmine.getEnv()
 env.configure({ random: false, ...(options.grep === undefined ? {} : { specFilter: (spec) => spec.getFullName().includes(options.grep) }) })
 
 const binaries = options.backend === 'wasm' ? join(dirname(require.resolve('@tensorflow/tfjs-backend-wasm/package.json')), 'dist', '/') : ''
-globalThis.conformance = { compiled: options.compiled, binaries, counts: () => ({ native: {}, fallback: {}, neverNative: [] }), afterSpec: () => {} }
+globalThis.conformance = {
+  compiled: options.compiled,
+  binaries,
+  counts: () => ({ native: {}, fallback: {}, neverNative: [] }),
+  afterSpec: () => {},
+}
 const result = { backend: options.backend, compiled: options.compiled, passed: 0, failed: 0, pending: 0, failures: [] }
 env.addReporter({
   specDone: (spec) => {
@@ -85,7 +90,9 @@ Object.assign(console, { log, warn })
 Object.assign(result, globalThis.conformance.counts())
 if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(result, undefined, 1)}\n`)
 const total = result.passed + result.failed + result.pending
-console.log(`${options.backend}${options.compiled ? ' (compiled)' : ''}: ${result.passed} of ${total} passed, ${result.failed} failed, ${result.pending} pending`)
+console.log(
+  `${options.backend}${options.compiled ? ' (compiled)' : ''}: ${result.passed} of ${total} passed, ${result.failed} failed, ${result.pending} pending`,
+)
 for (const { name, messages } of result.failures.slice(0, 20)) console.log(`- ${name}\n    ${messages[0]?.split('\n')[0]}`)
 // Every kernel that is not on the list has to have run natively.
 const uncovered = options.grep === undefined && process.env.BPF_ONNX_FALLBACK === 'never' ? result.neverNative : []

@@ -27,7 +27,9 @@ function realParts(backend: OnnxBackend, tensor: tf.TensorInfo): tf.TensorInfo[]
 }
 
 function isNumeric(inputs: tf.NamedTensorInfoMap): boolean {
-  return Object.values(inputs).every((tensor) => tensor === undefined || (tensor.dtype !== 'string' && tf.util.sizeFromShape(tensor.shape) > 0))
+  return Object.values(inputs).every(
+    (tensor) => tensor === undefined || (tensor.dtype !== 'string' && tf.util.sizeFromShape(tensor.shape) > 0),
+  )
 }
 
 function attributesKey(attrs: unknown): string {
@@ -52,7 +54,9 @@ export function compileEachKernel(): void {
     const compiledResult = inside.runSession.call(this, kernel, inputs, attrs) as tf.TensorInfo
     for (const [i, part] of realParts(this, compiledResult).entries()) {
       const expected = realParts(this, result as tf.TensorInfo)[i]
-      const [got, wanted] = [part, expected].map(({ dataId, shape }) => `[${shape.join()}] ${Array.from(this.entry(dataId).values as Float32Array).join()}`)
+      const [got, wanted] = [part, expected].map(
+        ({ dataId, shape }) => `[${shape.join()}] ${Array.from(this.entry(dataId).values as Float32Array).join()}`,
+      )
       if (got !== wanted) throw new Error(`compiled ${kernel} gives ${got}, expected ${wanted}`)
     }
     this.disposeIntermediateTensorInfo(compiledResult)

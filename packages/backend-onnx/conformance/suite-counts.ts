@@ -19,7 +19,10 @@ export function countKernels(): void {
         for (const [kernel, count] of Object.entries(counts[way])) total[way][kernel] = (total[way][kernel] ?? 0) + count
       }
     }
-    const needed = tf.getKernelsForBackend('cpu').map(({ kernelName }) => kernelName).filter((kernel) => !(kernel in fallbackKernels || notInSuite.has(kernel)))
+    const needed = tf
+      .getKernelsForBackend('cpu')
+      .map(({ kernelName }) => kernelName)
+      .filter((kernel) => !(kernel in fallbackKernels || notInSuite.has(kernel)))
     return { ...total, neverNative: needed.filter((kernel) => total.native[kernel] === undefined).sort() }
   }
 }

@@ -162,7 +162,10 @@ export class OnnxBackend extends MathBackendCPU {
     attrs: tf.NamedAttrMap | undefined,
   ): tf.TensorInfo | tf.TensorInfo[] {
     const tracer = this.tracer
-    if (tracer !== undefined && Object.values(inputs).some((tensor) => tensor !== undefined && (this.isSymbolic(tensor) || isVariable(tensor)))) {
+    if (
+      tracer !== undefined &&
+      Object.values(inputs).some((tensor) => tensor !== undefined && (this.isSymbolic(tensor) || isVariable(tensor)))
+    ) {
       return this.traceKernel(kernel, tracer, inputs, attrs)
     }
     if (this.runsNatively(kernel, inputs, cpu)) {
@@ -175,10 +178,17 @@ export class OnnxBackend extends MathBackendCPU {
     return cpu({ inputs, attrs, backend: this })
   }
 
-  private traceKernel(kernel: string, tracer: Tracer, inputs: tf.NamedTensorInfoMap, attrs: tf.NamedAttrMap | undefined): tf.TensorInfo | tf.TensorInfo[] {
+  private traceKernel(
+    kernel: string,
+    tracer: Tracer,
+    inputs: tf.NamedTensorInfoMap,
+    attrs: tf.NamedAttrMap | undefined,
+  ): tf.TensorInfo | tf.TensorInfo[] {
     const lowering = loweringOf(kernel)
     if (lowering === undefined) {
-      throw tracingError(`compile: the operation ${kernel} cannot be compiled (${describeInputs(inputs)}). Run it outside the compiled function`)
+      throw tracingError(
+        `compile: the operation ${kernel} cannot be compiled (${describeInputs(inputs)}). Run it outside the compiled function`,
+      )
     }
     const values = Object.fromEntries(
       Object.entries(inputs).flatMap(([name, tensor]) => (tensor === undefined ? [] : [[name, this.graphValue(tensor, tracer)]])),
@@ -343,7 +353,9 @@ function isVariable(tensor: tf.TensorInfo): tensor is tf.Variable {
 }
 
 function describeInputs(inputs: tf.NamedTensorInfoMap): string {
-  const parts = Object.entries(inputs).map(([name, tensor]) => (tensor === undefined ? `${name}: none` : `${name}: ${tensor.dtype} [${tensor.shape.join(', ')}]`))
+  const parts = Object.entries(inputs).map(([name, tensor]) =>
+    tensor === undefined ? `${name}: none` : `${name}: ${tensor.dtype} [${tensor.shape.join(', ')}]`,
+  )
   return parts.join('; ') || 'no inputs'
 }
 
@@ -399,13 +411,19 @@ function buildEager(kernel: string, inputs: [string, tf.TensorInfo][], attrs: tf
   })
   const model = encodeModel(g.build(kernel, flat))
   try {
-    const session = createSession(model, outputs.flatMap(({ names: parts }) => [...parts]), {
-      graphOptimizationLevel: 'disabled',
-      intraOpNumThreads: threadsFor(g),
-    })
+    const session = createSession(
+      model,
+      outputs.flatMap(({ names: parts }) => [...parts]),
+      {
+        graphOptimizationLevel: 'disabled',
+        intraOpNumThreads: threadsFor(g),
+      },
+    )
     return { session, inputNames: names, outputs }
   } catch (error) {
-    throw backendError(`backend onnx: kernel ${kernel} could not be built for ${describeInputs(Object.fromEntries(inputs))}: ${(error as Error).message}`)
+    throw backendError(
+      `backend onnx: kernel ${kernel} could not be built for ${describeInputs(Object.fromEntries(inputs))}: ${(error as Error).message}`,
+    )
   }
 }
 

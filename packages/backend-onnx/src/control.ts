@@ -50,7 +50,8 @@ function specOf(tensor: { shape: readonly number[]; dtype: tf.DataType }, graph:
 
 function realValue(backend: OnnxBackend, tensor: tf.Tensor, tracer: Tracer): Value {
   const value: AnyValue = backend.graphValue(tensor, tracer)
-  if ('imag' in value) throw tracingError('complex tensors cannot be carried through scan, cond or whileLoop: carry their real and imaginary parts')
+  if ('imag' in value)
+    throw tracingError('complex tensors cannot be carried through scan, cond or whileLoop: carry their real and imaginary parts')
   return value
 }
 
@@ -72,7 +73,9 @@ function checkCarries(init: readonly tf.Tensor[], next: readonly tf.Tensor[]): v
   for (const [i, before] of init.entries()) {
     const after = next[i]
     if (before.dtype !== after.dtype || before.shape.join() !== after.shape.join()) {
-      throw tracingError(`scan: carry ${i} went in as ${before.dtype} [${before.shape.join(', ')}] and came out as ${after.dtype} [${after.shape.join(', ')}]`)
+      throw tracingError(
+        `scan: carry ${i} went in as ${before.dtype} [${before.shape.join(', ')}] and came out as ${after.dtype} [${after.shape.join(', ')}]`,
+      )
     }
   }
 }
@@ -154,7 +157,11 @@ function stackSteps(read: HostRead, steps: readonly number[], length: number): R
 }
 
 function stepIndices(g: Graph, length: number): Value {
-  return g.constant(Int32Array.from({ length }, (_, i) => i), [length], 'int32')
+  return g.constant(
+    Int32Array.from({ length }, (_, i) => i),
+    [length],
+    'int32',
+  )
 }
 
 /**
@@ -179,17 +186,26 @@ export function graphCond(
     return { values, graph: inner.build('branch', values), inner }
   })
   const [yes, no] = bodies
-  if (yes.values.length !== no.values.length) throw tracingError(`cond: one branch gives ${yes.values.length} tensors, the other ${no.values.length}`)
+  if (yes.values.length !== no.values.length)
+    throw tracingError(`cond: one branch gives ${yes.values.length} tensors, the other ${no.values.length}`)
   for (const [i, a] of yes.values.entries()) {
     const b = no.values[i]
     if (a.type !== b.type || a.shape.join() !== b.shape.join()) {
-      throw tracingError(`cond: output ${i} is ${a.type} [${a.shape.join(', ')}] in one branch and ${b.type} [${b.shape.join(', ')}] in the other`)
+      throw tracingError(
+        `cond: output ${i} is ${a.type} [${a.shape.join(', ')}] in one branch and ${b.type} [${b.shape.join(', ')}] in the other`,
+      )
     }
   }
-  const outputs = g.ops('If', [realValue(backend, condition, outer)], yes.values.map(({ shape, type }) => ({ shape, type })), {
-    then_branch: { graph: yes.graph },
-    else_branch: { graph: no.graph },
-  }, { graphs: [yes.inner, no.inner], times: 1 })
+  const outputs = g.ops(
+    'If',
+    [realValue(backend, condition, outer)],
+    yes.values.map(({ shape, type }) => ({ shape, type })),
+    {
+      then_branch: { graph: yes.graph },
+      else_branch: { graph: no.graph },
+    },
+    { graphs: [yes.inner, no.inner], times: 1 },
+  )
   return { outputs: outputs.map((value) => symbolicTensor(backend, value)), closure: [...closure] }
 }
 

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import './index'
 import { createGraph } from './graph'
 import { binary, reduce, scalar, transpose } from './emit'
-import { deviation, sample } from './lowerings/agreement'
+import { deviation, sample } from './testing/index'
 
 beforeAll(() => {
   process.env.BPF_ONNX_FALLBACK = 'never'
@@ -81,13 +81,31 @@ describe('rewritings', () => {
 
   it('leave no transpose between channels-last work and a convolution', () => {
     const g = createGraph()
-    const conv = g.op('Conv', [g.input({ shape: [2, 3, 4, 4], type: 'float32' }), g.input({ shape: [5, 3, 1, 1], type: 'float32' })], [2, 5, 4, 4], 'float32')
+    const conv = g.op(
+      'Conv',
+      [g.input({ shape: [2, 3, 4, 4], type: 'float32' }), g.input({ shape: [5, 3, 1, 1], type: 'float32' })],
+      [2, 5, 4, 4],
+      'float32',
+    )
     const bias = g.input({ shape: [5], type: 'float32' })
     const y = binary(g, 'Max', binary(g, 'Add', transpose(g, conv, [0, 2, 3, 1]), bias), scalar(g, 0, 'float32'))
     const centred = binary(g, 'Sub', y, reduce(g, 'ReduceMean', y, [0, 1, 2], false))
     const next = transpose(g, centred, [0, 3, 1, 2])
     expect(next.shape).toEqual([2, 5, 4, 4])
     expect(g.build('g', [next]).nodes.filter(({ op }) => op === 'Transpose')).toEqual([])
+  })
+
+  it('scale and shift the channels after a convolution in one pass', async () => {
+    const fn = ([x, filter, scale, offset]: tf.Tensor[]): tf.Tensor[] => [
+      tf.add(tf.mul(tf.conv2d(x as tf.Tensor4D, filter as tf.Tensor4D, 1, 'same'), scale), offset),
+    ]
+    const inputs = [sample([2, 5, 6, 3], 1), sample([3, 3, 3, 4], 2), sample([4], 3), sample([4], 4)]
+    expect(await deviation(fn, inputs)).toBeLessThan(1e-5)
+    const g = createGraph()
+    const conv = g.op('Relu', [g.input({ shape: [2, 4, 5, 6], type: 'float32' })], [2, 4, 5, 6], 'float32')
+    const vector = g.input({ shape: [4], type: 'float32' })
+    const y = binary(g, 'Add', binary(g, 'Mul', transpose(g, conv, [0, 2, 3, 1]), vector), vector)
+    expect(g.build('g', [transpose(g, y, [0, 3, 1, 2])]).nodes.map(({ op }) => op)).toContain('BatchNormalization')
   })
 
   it('multiply constants first and broadcast last', () => {

@@ -89,9 +89,15 @@ function isChannelsLast(perm: readonly number[]): boolean {
  *
  * @returns the operands in the inner layout and how to come back, or undefined where nothing is gained
  */
-function throughTranspose(g: Graph, operands: readonly Value[], shape: readonly number[]): { inner: Value[]; perm: readonly number[] } | undefined {
+function throughTranspose(
+  g: Graph,
+  operands: readonly Value[],
+  shape: readonly number[],
+): { inner: Value[]; perm: readonly number[] } | undefined {
   const size = sizeOf(shape)
-  const views = operands.flatMap((operand) => viewOf(operand) ?? []).filter(({ inner }) => inner.shape.length === shape.length && sizeOf(inner.shape) === size)
+  const views = operands
+    .flatMap((operand) => viewOf(operand) ?? [])
+    .filter(({ inner }) => inner.shape.length === shape.length && sizeOf(inner.shape) === size)
   const view = views.find(({ perm }) => isChannelsLast(perm)) ?? views[0]
   if (view === undefined) return undefined
   const { perm } = view
@@ -147,6 +153,26 @@ function mergedFactors(g: Graph, x: Value, factor: Value): Value | undefined {
   return binary(g, 'Mul', parts.whole, binary(g, 'Mul', parts.small, factor))
 }
 
+/** Whether it has one value per channel of [n, c, …spatial]. */
+function isPerChannel(x: Value, whole: Value): boolean {
+  const rank = whole.shape.length
+  return x.shape.length === rank && x.shape.every((size, i) => size === (i === 1 ? whole.shape[1] : 1))
+}
+
+/** x · scale + offset per channel of [n, c, …spatial] in one pass, which BatchNormalization makes with mean 0 and variance 1. */
+function affine(g: Graph, x: Value, offset: Value): Value | undefined {
+  const parts = factorsOf(x)
+  if (parts === undefined || x.shape.length < 3 || sizeOf(x.shape.slice(2)) < 16 || (x.type !== 'float32' && x.type !== 'float64'))
+    return undefined
+  const { whole, small } = parts
+  if (!isPerChannel(small, whole) || !isPerChannel(offset, whole)) return undefined
+  const channels = [whole.shape[1]]
+  const [zeros, ones] = [0, 1].map((value) => constant(g, Array<number>(channels[0]).fill(value), channels, x.type))
+  return g.op('BatchNormalization', [whole, reshape(g, small, channels), reshape(g, offset, channels), zeros, ones], x.shape, x.type, {
+    epsilon: { float: 0 },
+  })
+}
+
 /** An elementwise operator of two values, with broadcasting; comparisons give bool. */
 export function binary(g: Graph, op: string, a: Value, b: Value): Value {
   const shape = broadcastShape(a.shape, b.shape)
@@ -159,7 +185,8 @@ export function binary(g: Graph, op: string, a: Value, b: Value): Value {
   }
   const moved = throughTranspose(g, [x, y], shape)
   if (moved !== undefined) return transpose(g, binary(g, op, moved.inner[0], moved.inner[1]), moved.perm)
-  return g.op(op, [x, y], shape, comparisons.has(op) ? 'bool' : a.type)
+  const fused = op === 'Add' ? (affine(g, x, y) ?? affine(g, y, x)) : undefined
+  return fused ?? g.op(op, [x, y], shape, comparisons.has(op) ? 'bool' : a.type)
 }
 
 /** An elementwise operator of one value (or, with an attribute `axis`, one that isn't). */
@@ -197,7 +224,11 @@ export function transpose(g: Graph, x: Value, perm: readonly number[]): Value {
   const { producer } = x
   if (producer?.op === 'Transpose') {
     const inner = (producer.attributes.perm as { ints: readonly number[] }).ints
-    return transpose(g, producer.inputs[0], perm.map((axis) => inner[axis]))
+    return transpose(
+      g,
+      producer.inputs[0],
+      perm.map((axis) => inner[axis]),
+    )
   }
   const shape = perm.map((axis) => x.shape[axis])
   // Moving only axes of size one is a reshape, which costs nothing.
@@ -226,11 +257,21 @@ export function reduce(g: Graph, op: string, x: Value, axes: readonly number[], 
   const view = viewOf(x)
   if (view !== undefined) {
     const { inner, perm } = view
-    const reduced = reduce(g, op, inner, axes.map((axis) => perm[axis]).sort((a, b) => a - b), keepDims)
+    const reduced = reduce(
+      g,
+      op,
+      inner,
+      axes.map((axis) => perm[axis]).sort((a, b) => a - b),
+      keepDims,
+    )
     if (keepDims) return transpose(g, reduced, perm)
     const left = perm.filter((_, i) => !axes.includes(i))
     const sorted = [...left].sort((a, b) => a - b)
-    return transpose(g, reduced, left.map((axis) => sorted.indexOf(axis)))
+    return transpose(
+      g,
+      reduced,
+      left.map((axis) => sorted.indexOf(axis)),
+    )
   }
   if (op === 'ReduceSum' && x.producer?.op === 'Neg') return unary(g, 'Neg', reduce(g, op, x.producer.inputs[0], axes, keepDims))
   const shape = x.shape.flatMap((size, i) => (axes.includes(i) ? (keepDims ? [1] : []) : [size]))

@@ -31,7 +31,13 @@ export interface Graph {
   /** Adds a node with one output. */
   op(op: string, inputs: readonly (Value | undefined)[], shape: readonly number[], type: ElementType, attributes?: Attributes): Value
   /** Adds a node with several outputs. */
-  ops(op: string, inputs: readonly (Value | undefined)[], outputs: readonly Spec[], attributes?: Attributes, bodies?: GraphNode['bodies']): Value[]
+  ops(
+    op: string,
+    inputs: readonly (Value | undefined)[],
+    outputs: readonly Spec[],
+    attributes?: Attributes,
+    bodies?: GraphNode['bodies'],
+  ): Value[]
   /** The same value under a name of its own, whatever else is equal to it. */
   copy(value: Value): Value
   /** A graph for the body of a control-flow node; it sees the values of this one. */
@@ -77,7 +83,11 @@ function attributesKey(attributes: Attributes): string | undefined {
   const parts: string[] = []
   for (const [name, attribute] of Object.entries(attributes)) {
     if ('graph' in attribute) return undefined
-    parts.push(`${name}=${Object.entries(attribute).map(([kind, value]) => `${kind}:${String(value)}`).join()}`)
+    parts.push(
+      `${name}=${Object.entries(attribute)
+        .map(([kind, value]) => `${kind}:${String(value)}`)
+        .join()}`,
+    )
   }
   return parts.join(';')
 }
@@ -122,7 +132,12 @@ function makeGraph(float: 'float32' | 'float64', parent: InternalGraph | undefin
     },
 
     constant(data, shape, type) {
-      const key = data.length <= comparedConstantSize ? `const|${type}|${shape.join()}|${Array.from(data as Float32Array).map((v) => (Object.is(v, -0) ? '-0' : String(v))).join()}` : undefined
+      const key =
+        data.length <= comparedConstantSize
+          ? `const|${type}|${shape.join()}|${Array.from(data as Float32Array)
+              .map((v) => (Object.is(v, -0) ? '-0' : String(v)))
+              .join()}`
+          : undefined
       const found = key === undefined ? undefined : graph.find(key)
       if (found !== undefined) return found[0]
       const copy = data.slice() as ConstantData
@@ -141,7 +156,12 @@ function makeGraph(float: 'float32' | 'float64', parent: InternalGraph | undefin
     op: (op, nodeInputs, shape, type, attributes = {}) => graph.ops(op, nodeInputs, [{ shape, type }], attributes)[0],
 
     copy(value) {
-      const copy: Value = { name: newName('copy'), shape: value.shape, type: value.type, producer: { op: 'Identity', inputs: [value], attributes: {} } }
+      const copy: Value = {
+        name: newName('copy'),
+        shape: value.shape,
+        type: value.type,
+        producer: { op: 'Identity', inputs: [value], attributes: {} },
+      }
       nodes.push({ op: 'Identity', inputs: [value.name], outputs: [copy.name], attributes: {}, values: [copy], uses: [value] })
       root.facts.nodes++
       members.add(copy)
@@ -158,9 +178,7 @@ function makeGraph(float: 'float32' | 'float64', parent: InternalGraph | undefin
       if (found !== undefined) return [...found]
       const given = nodeInputs.filter((value) => value !== undefined)
       const producer = { op, inputs: given, attributes }
-      const values = outputs.map(
-        (spec): Value => ({ name: newName(op.toLowerCase()), shape: [...spec.shape], type: spec.type, producer }),
-      )
+      const values = outputs.map((spec): Value => ({ name: newName(op.toLowerCase()), shape: [...spec.shape], type: spec.type, producer }))
       nodes.push({
         op,
         inputs: nodeInputs.map((value) => value?.name ?? ''),
@@ -210,10 +228,7 @@ function namesInBodies(attributes: Attributes): string[] {
 }
 
 function namesUsed(graph: GraphProto): string[] {
-  return [
-    ...graph.nodes.flatMap((node) => [...node.inputs, ...namesInBodies(node.attributes)]),
-    ...graph.outputs.map(({ name }) => name),
-  ]
+  return [...graph.nodes.flatMap((node) => [...node.inputs, ...namesInBodies(node.attributes)]), ...graph.outputs.map(({ name }) => name)]
 }
 
 const heavy = new Set(['MatMul', 'Gemm', 'Conv', 'ConvTranspose', 'Einsum'])

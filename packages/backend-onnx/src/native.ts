@@ -120,8 +120,12 @@ export function createSession(model: Uint8Array, outputs: readonly string[] | un
     interOpNumThreads: 1,
     executionMode: 'sequential',
     logSeverityLevel: 3,
-    // Pools of several sessions would fight over the cores: onnx-facts, traps.
-    ...(threads > 1 ? { extra: { session: { force_spinning_stop: '1' } } } : {}),
+    extra: {
+      // ONNX Runtime's own pass over transposes undoes the layout that the lowerings chose.
+      optimization: { disable_specified_optimizers: 'TransposeOptimizer' },
+      // Pools of several sessions would fight over the cores: onnx-facts, traps.
+      ...(threads > 1 ? { session: { force_spinning_stop: '1' } } : {}),
+    },
   })
   const names = outputs ?? session.outputMetadata.map(({ name }) => name)
   const fetches = Object.fromEntries(names.map((name) => [name, null]))

@@ -34,7 +34,8 @@ export interface Traced {
 /** The onnx backend, once it is registered. @throws BackendError when it is not in use */
 export function onnxBackend(): OnnxBackend {
   const backend = tf.findBackend('onnx') as OnnxBackend | null
-  if (backend === null || !('tracers' in backend)) throw backendError("the backend 'onnx' is not registered: import '@bpf/backend-onnx' first")
+  if (backend === null || !('tracers' in backend))
+    throw backendError("the backend 'onnx' is not registered: import '@bpf/backend-onnx' first")
   return backend
 }
 
@@ -200,7 +201,10 @@ function packable(specs: readonly { shape: readonly number[]; float: boolean }[]
 }
 
 /** The inputs of a function; many small ones arrive as one vector that is split inside. */
-function addInputs(graph: Graph, specs: readonly TensorSpec[]): {
+function addInputs(
+  graph: Graph,
+  specs: readonly TensorSpec[],
+): {
   values: Value[]
   feed: (feeds: Record<string, NativeTensor>, read: (index: number) => ArrayBufferView) => void
 } {
@@ -212,7 +216,12 @@ function addInputs(graph: Graph, specs: readonly TensorSpec[]): {
   const total = sizes.reduce((sum, size) => sum + size, 0)
   const vector = packed.length === 0 ? undefined : graph.input({ shape: [total], type: graph.float }, 'packed')
   if (vector !== undefined) {
-    const parts = graph.ops('Split', [vector, int64(graph, sizes)], sizes.map((size) => ({ shape: [size], type: graph.float })), { axis: { int: 0 } })
+    const parts = graph.ops(
+      'Split',
+      [vector, int64(graph, sizes)],
+      sizes.map((size) => ({ shape: [size], type: graph.float })),
+      { axis: { int: 0 } },
+    )
     for (const [n, i] of packed.entries()) values[i] = reshape(graph, parts[n], specs[i].shape)
   }
   return {
@@ -232,13 +241,20 @@ function addInputs(graph: Graph, specs: readonly TensorSpec[]): {
 }
 
 /** The outputs of a function; many small ones leave as one vector, of which each tensor then has its part. */
-function packOutputs(graph: Graph, outputs: readonly Value[]): { values: Value[]; read: (results: Record<string, NativeTensor>) => ArrayBufferView[] } {
+function packOutputs(
+  graph: Graph,
+  outputs: readonly Value[],
+): { values: Value[]; read: (results: Record<string, NativeTensor>) => ArrayBufferView[] } {
   const packed = packable(outputs.map(({ shape, type }) => ({ shape, float: type === graph.float })))
   if (packed.length === 0) {
     return { values: [...outputs], read: (results) => outputs.map(({ name }) => results[name].data) }
   }
   const single = outputs.filter((_, i) => !packed.includes(i))
-  const vector = concat(graph, packed.map((i) => reshape(graph, outputs[i], [sizeOf(outputs[i].shape)])), 0)
+  const vector = concat(
+    graph,
+    packed.map((i) => reshape(graph, outputs[i], [sizeOf(outputs[i].shape)])),
+    0,
+  )
   const offsets = new Map<number, number>()
   let total = 0
   for (const i of packed) {
@@ -285,7 +301,11 @@ export function trace(fn: (...inputs: tf.Tensor[]) => tf.Tensor[], specs: readon
   const packed = packOutputs(graph, outputs)
   const model = encodeModel(graph.build(options.name ?? 'function', packed.values))
   const threads = options.threads ?? threadsFor(graph)
-  const session = createSession(model, packed.values.map(({ name }) => name), { graphOptimizationLevel: 'basic', intraOpNumThreads: threads })
+  const session = createSession(
+    model,
+    packed.values.map(({ name }) => name),
+    { graphOptimizationLevel: 'basic', intraOpNumThreads: threads },
+  )
   const loaded = performance.now()
 
   const outputInfos = outputs.map(({ shape, type }) => ({ shape: [...shape], dtype: dtypeOf(type) }))
@@ -303,4 +323,3 @@ export function trace(fn: (...inputs: tf.Tensor[]) => tf.Tensor[], specs: readon
     facts: { nodes: graph.facts.nodes, threads, traceMs: traced - started, loadMs: loaded - traced, work: graph.facts.work },
   }
 }
-

@@ -7,7 +7,11 @@ import { valueAndGrad } from './grad/index'
 
 it('counts multiply-adds, parameters and peak bytes of a matrix product', async () => {
   await useBackend('onnx')
-  const costs = account((w: tf.Tensor, x: tf.Tensor) => tf.relu(tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D)), tf.zeros([3, 5]), tf.zeros([7, 3]))
+  const costs = account(
+    (w: tf.Tensor, x: tf.Tensor) => tf.relu(tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D)),
+    tf.zeros([3, 5]),
+    tf.zeros([7, 3]),
+  )
   // The product and the result of relu, 7 × 5 floats each.
   expect(costs).toMatchObject({ multiplyAdds: 7 * 3 * 5, parameters: 15, peakBytes: 2 * 7 * 5 * 4 })
 })
@@ -33,6 +37,7 @@ it('peak memory of backpropagation grows with depth, of a forward pass it does n
 
 it('counts every step of a loop', async () => {
   await useBackend('onnx')
-  const loop = (w: tf.Tensor, x: tf.Tensor) => scan((c: tf.Tensor) => ({ carry: tf.matMul(c as tf.Tensor2D, w as tf.Tensor2D), y: {} }), x, {}, { length: 10 }).carry
+  const loop = (w: tf.Tensor, x: tf.Tensor) =>
+    scan((c: tf.Tensor) => ({ carry: tf.matMul(c as tf.Tensor2D, w as tf.Tensor2D), y: {} }), x, {}, { length: 10 }).carry
   expect(account(loop, tf.zeros([4, 4]), tf.zeros([2, 4])).multiplyAdds).toBe(10 * 2 * 4 * 4)
 })

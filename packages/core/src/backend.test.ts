@@ -38,19 +38,30 @@ describe('before any backend was chosen', () => {
 describe('useBackend', () => {
   it('takes the GPU package when it is installed and sees a GPU', async () => {
     const load = (name: string) => (name === '@tensorflow/tfjs-node-gpu' ? standIn(true) : missing(name))
-    expect(await useBackend(undefined, { load })).toEqual({ name: 'tensorflow', device: 'GPU', threads: 1, why: '@tensorflow/tfjs-node-gpu is installed and sees a GPU' })
+    expect(await useBackend(undefined, { load })).toEqual({
+      name: 'tensorflow',
+      device: 'GPU',
+      threads: 1,
+      why: '@tensorflow/tfjs-node-gpu is installed and sees a GPU',
+    })
   })
 
   it('takes the default when the GPU package sees none, or is not installed', async () => {
     const noGpu = (name: string) => (name === '@tensorflow/tfjs-node-gpu' ? standIn(false) : import(name))
     expect((await useBackend(undefined, { load: noGpu })).name).toBe('onnx')
     expect((await useBackend()).why).toBe('the best backend installed')
-    expect(await useBackend(undefined, { load: missing })).toMatchObject({ name: 'cpu', why: expect.stringContaining('run: npm i @bpf/backend-onnx') as string })
+    expect(await useBackend(undefined, { load: missing })).toMatchObject({
+      name: 'cpu',
+      why: expect.stringContaining('run: npm i @bpf/backend-onnx') as string,
+    })
   })
 
   it("takes CPU tfjs-node by the name 'tensorflow'", async () => {
     const load = (name: string) => (name === '@tensorflow/tfjs-node' ? standIn(false) : missing(name))
-    expect(await useBackend('tensorflow', { load })).toMatchObject({ device: 'CPU (TensorFlow)', why: 'asked for by name, from @tensorflow/tfjs-node' })
+    expect(await useBackend('tensorflow', { load })).toMatchObject({
+      device: 'CPU (TensorFlow)',
+      why: 'asked for by name, from @tensorflow/tfjs-node',
+    })
   })
 
   it('says what to install when a named backend is missing', async () => {
@@ -81,7 +92,10 @@ describe('useBackend', () => {
   })
 
   it('takes onnx by default in Node, names the library and its threads', async () => {
-    expect(await useBackend('onnx')).toMatchObject({ name: 'onnx', device: expect.stringMatching(/^CPU \(ONNX Runtime from @bpf\/ort-/) as string })
+    expect(await useBackend('onnx')).toMatchObject({
+      name: 'onnx',
+      device: expect.stringMatching(/^CPU \(ONNX Runtime from @bpf\/ort-/) as string,
+    })
   })
 
   it('starts wasm by name', async () => {

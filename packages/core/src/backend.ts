@@ -134,7 +134,8 @@ async function start(name: BackendName, why: string, options: BackendOptions): P
         onnx = (await load(packageName, options)) as typeof onnx
         onnx.nativePackage()
       } catch (error) {
-        if (isMissing(error, packageName)) throw new BackendError(`useBackend: the onnx backend is not installed; run: npm i ${packageName}`)
+        if (isMissing(error, packageName))
+          throw new BackendError(`useBackend: the onnx backend is not installed; run: npm i ${packageName}`)
         throw new BackendError(`useBackend: ${message(error)}`)
       }
       await activate('onnx')
@@ -142,7 +143,9 @@ async function start(name: BackendName, why: string, options: BackendOptions): P
     }
     case 'wasm': {
       const wasm = await import('@tensorflow/tfjs-backend-wasm').catch((error: unknown) => {
-        throw new BackendError(`useBackend: the wasm backend is not installed (${message(error)}); run: npm i @tensorflow/tfjs-backend-wasm`)
+        throw new BackendError(
+          `useBackend: the wasm backend is not installed (${message(error)}); run: npm i @tensorflow/tfjs-backend-wasm`,
+        )
       })
       if (options.wasmPaths !== undefined) wasm.setWasmPaths(options.wasmPaths)
       await activate('wasm')
@@ -153,7 +156,9 @@ async function start(name: BackendName, why: string, options: BackendOptions): P
       const packages = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']
       const found = await tryTensorFlow(packages, options)
       if (found === undefined) {
-        throw new BackendError(`useBackend: neither ${packages.join(' nor ')} is installed; run: npm i ${packages[1]} (or ${packages[0]} with CUDA)`)
+        throw new BackendError(
+          `useBackend: neither ${packages.join(' nor ')} is installed; run: npm i ${packages[1]} (or ${packages[0]} with CUDA)`,
+        )
       }
       await activate('tensorflow')
       return { name, device: found.usesGpu ? 'GPU' : 'CPU (TensorFlow)', threads: 1, why: `${why}, from ${found.packageName}` }
@@ -163,7 +168,9 @@ async function start(name: BackendName, why: string, options: BackendOptions): P
       try {
         await load(packageName, options)
       } catch (error) {
-        throw new BackendError(`useBackend: the webgpu backend is not available (${message(error)}); run: npm i ${packageName}, in a runtime with WebGPU`)
+        throw new BackendError(
+          `useBackend: the webgpu backend is not available (${message(error)}); run: npm i ${packageName}, in a runtime with WebGPU`,
+        )
       }
       await activate('webgpu')
       return { name, device: 'GPU (WebGPU)', threads: 1, why }
@@ -188,7 +195,10 @@ async function activate(name: BackendName): Promise<void> {
   } catch (error) {
     throw new BackendError(`useBackend: the ${name} backend did not start: ${message(error)}`)
   }
-  if (!started) throw new BackendError(`useBackend: the ${name} backend did not start; see TensorFlow.js's warning above, or choose another: ${names.join(', ')}`)
+  if (!started)
+    throw new BackendError(
+      `useBackend: the ${name} backend did not start; see TensorFlow.js's warning above, or choose another: ${names.join(', ')}`,
+    )
 }
 
 /**
@@ -199,7 +209,10 @@ function silenceBanner(): void {
   if (backend !== null) backend.firstUse = false
 }
 
-async function tryTensorFlow(packages: readonly string[], options: BackendOptions): Promise<{ packageName: string; usesGpu: boolean } | undefined> {
+async function tryTensorFlow(
+  packages: readonly string[],
+  options: BackendOptions,
+): Promise<{ packageName: string; usesGpu: boolean } | undefined> {
   supplyRemovedUtilities()
   for (const packageName of packages) {
     try {

@@ -30,7 +30,9 @@ describe('tracing', () => {
 
   it('names the remedy and the line where a value is read', () => {
     const f = compile((x: tf.Tensor) => (x.dataSync()[0] > 0 ? x : tf.neg(x)))
-    expect(() => f(tf.scalar(1))).toThrow(/was read while its function is being compiled.*tf\.where, cond, scan.*compile\.onnx\.test\.ts:\d+/s)
+    expect(() => f(tf.scalar(1))).toThrow(
+      /was read while its function is being compiled.*tf\.where, cond, scan.*compile\.onnx\.test\.ts:\d+/s,
+    )
   })
 
   it('runs eagerly where the function says that it reads values', () => {
@@ -49,7 +51,9 @@ describe('tracing', () => {
 
   it('many small arguments and results keep their places', () => {
     const f = compile((p: Record<string, tf.Tensor>) => Object.fromEntries(Object.entries(p).map(([k, v]) => [k, tf.mul(v, 2)])))
-    const p = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`p${i}`, i % 7 === 0 ? tf.fill([40, 40], i) : tf.fill([i % 3, 2], i)]))
+    const p = Object.fromEntries(
+      Array.from({ length: 60 }, (_, i) => [`p${i}`, i % 7 === 0 ? tf.fill([40, 40], i) : tf.fill([i % 3, 2], i)]),
+    )
     for (const [name, y] of Object.entries(f(p))) {
       expect(y.shape).toEqual(p[name].shape)
       expect(Array.from(y.dataSync())).toEqual(Array.from(p[name].dataSync(), (v) => 2 * v))

@@ -46,7 +46,9 @@ it('a donated leaf that is passed through stays readable in the result', () => {
 
 it('refuses arguments that are neither trees nor keys, and donating a key', () => {
   const f = compile((x: tf.Tensor) => x, { name: 'id' })
-  expect(() => f(1 as unknown as tf.Tensor)).toThrow("compile(id): argument 0: tree: expected a tensor, list or record at '/', got the number 1")
+  expect(() => f(1 as unknown as tf.Tensor)).toThrow(
+    "compile(id): argument 0: tree: expected a tensor, list or record at '/', got the number 1",
+  )
   const g = compile((k: Key) => tf.reshape(uniform(k, [1]), []), { donate: [0] })
   expect(() => g(key(0))).toThrow('donate names argument 0')
 })
@@ -56,7 +58,9 @@ it('does not compute in double precision where the backend cannot', () => {
 })
 
 it('1,000 hand-written steps leave no tensor behind', () => {
-  const step = compile((s: { w: tf.Tensor; n: tf.Tensor }, k: Key) => ({ w: tf.mul(s.w, 0.9), n: tf.add(s.n, tf.sum(uniform(k, [3]))) }), { donate: [0] })
+  const step = compile((s: { w: tf.Tensor; n: tf.Tensor }, k: Key) => ({ w: tf.mul(s.w, 0.9), n: tf.add(s.n, tf.sum(uniform(k, [3]))) }), {
+    donate: [0],
+  })
   let state: { w: tf.Tensor; n: tf.Tensor } = { w: tf.ones([4]), n: tf.scalar(0) }
   const before = tf.memory().numTensors
   for (let i = 0; i < 1000; i++) state = step(state, fold(key(0), i))

@@ -65,7 +65,8 @@ export function compile<Args extends readonly CompileArgument[], Result extends 
     }
     const tensors = args.map((argument, i) => (isKey(argument) ? [] : argumentTensors(argument, name, i)))
     for (const index of donated) {
-      if (index >= args.length || isKey(args[index])) throw new OptionError(`compile(${name}): donate names argument ${index}, which is not a tree argument`)
+      if (index >= args.length || isKey(args[index]))
+        throw new OptionError(`compile(${name}): donate names argument ${index}, which is not a tree argument`)
     }
     // A compiled function called while another is traced becomes part of that one.
     if (compiler === undefined || compiler.isTracing()) {
@@ -186,7 +187,9 @@ export function symbolicArguments(
 export function specOf(tensor: tf.Tensor): TensorSpec {
   const { dtype, shape } = tensor
   if (dtype !== 'float32' && dtype !== 'int32' && dtype !== 'bool') {
-    throw new OptionError(`compile: arguments are float32, int32 or bool tensors, got ${dtype}; pass a complex tensor as its real and imaginary part`)
+    throw new OptionError(
+      `compile: arguments are float32, int32 or bool tensors, got ${dtype}; pass a complex tensor as its real and imaginary part`,
+    )
   }
   return { dtype, shape }
 }

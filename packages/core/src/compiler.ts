@@ -30,7 +30,10 @@ export interface Compiler {
     options: { name?: string; precision?: 'float32' | 'float64' },
   ): Traced
   /** What a function costs, from its trace. */
-  account(fn: (...inputs: tf.Tensor[]) => tf.Tensor[], specs: readonly TensorSpec[]): { multiplyAdds: number; peakBytes: number; operations: Record<string, number> }
+  account(
+    fn: (...inputs: tf.Tensor[]) => tf.Tensor[],
+    specs: readonly TensorSpec[],
+  ): { multiplyAdds: number; peakBytes: number; operations: Record<string, number> }
   /** Whether a function is being traced right now. */
   isTracing(): boolean
   /** Inside a trace: an input that `read` gives anew at each run; in loops for each step, given the loops' indices, outermost first. */
@@ -42,10 +45,7 @@ export interface Compiler {
     length: number,
     reverse?: boolean,
   ): LoopStep & { closure: tf.Tensor[] }
-  cond(
-    condition: tf.Tensor,
-    branches: readonly [() => tf.Tensor[], () => tf.Tensor[]],
-  ): { outputs: tf.Tensor[]; closure: tf.Tensor[] }
+  cond(condition: tf.Tensor, branches: readonly [() => tf.Tensor[], () => tf.Tensor[]]): { outputs: tf.Tensor[]; closure: tf.Tensor[] }
   whileLoop(
     condition: (carries: tf.Tensor[]) => tf.Tensor,
     body: (carries: tf.Tensor[]) => tf.Tensor[],

@@ -21,7 +21,11 @@ export interface ScanOptions {
 }
 
 /** One step of a {@link scan}: the next carry, of the same structure, dtypes and shapes, and what is stacked. */
-export type ScanBody<Carry extends Tree, X extends Tree, Y extends Tree> = (carry: Carry, x: X, key: Key | undefined) => { carry: Carry; y: Y }
+export type ScanBody<Carry extends Tree, X extends Tree, Y extends Tree> = (
+  carry: Carry,
+  x: X,
+  key: Key | undefined,
+) => { carry: Carry; y: Y }
 
 /**
  * A loop of fixed length over trees: `carry, y_i = body(carry, xs_i)`. Inside a compiled function it is one node of the
@@ -66,7 +70,9 @@ function scanLength(xs: Tree, given: number | undefined): number {
 
 function checkCarry(before: Tree, after: Tree): void {
   if (signature(before) === signature(after)) return
-  throw new ShapeError(`scan: the body changed the carry from ${signature(before)} to ${signature(after)}; it must keep structure, dtypes and shapes`)
+  throw new ShapeError(
+    `scan: the body changed the carry from ${signature(before)} to ${signature(after)}; it must keep structure, dtypes and shapes`,
+  )
 }
 
 function scanEagerly<Carry extends Tree, X extends Tree, Y extends Tree>(
@@ -82,7 +88,10 @@ function scanEagerly<Carry extends Tree, X extends Tree, Y extends Tree>(
   const ys: Y[] = []
   for (let n = 0; n < length; n++) {
     const i = reverse ? length - 1 - n : n
-    const x = unflatten<X>(structure, slices.map((parts) => parts[i]))
+    const x = unflatten<X>(
+      structure,
+      slices.map((parts) => parts[i]),
+    )
     const step = body(carry, x, key === undefined ? undefined : fold(key, i))
     checkCarry(carry, step.carry)
     carry = step.carry
@@ -286,7 +295,11 @@ function scanInChunks<Carry extends Tree, X extends Tree, Y extends Tree>(
     compiler,
     (carry, chunk) => {
       const keyed: ScanBody<Carry, X, Y> = (inner, x) =>
-        body(inner, x, stepKey(key, (steps) => begin + steps[depth] * size + steps[depth + 1]))
+        body(
+          inner,
+          x,
+          stepKey(key, (steps) => begin + steps[depth] * size + steps[depth + 1]),
+        )
       const { carry: next, ys } = scanGraph(compiler, keyed, carry, chunk, { length: size, reverse, key: undefined, begin: 0 })
       return { carry: next, y: ys }
     },
@@ -327,7 +340,11 @@ export function cond<R extends Tree>(condition: tf.Tensor, onTrue: () => R, onFa
   return unflatten<R>(structure as unknown as TreeStructure, outputs)
 }
 
-function differentiableCond(compiler: Compiler, condition: tf.Tensor, branches: readonly [() => tf.Tensor[], () => tf.Tensor[]]): tf.Tensor[] {
+function differentiableCond(
+  compiler: Compiler,
+  condition: tf.Tensor,
+  branches: readonly [() => tf.Tensor[], () => tf.Tensor[]],
+): tf.Tensor[] {
   const { outputs, closure } = compiler.cond(condition, branches)
   if (!isRecording()) return outputs
   const floats = closure.filter(isFloat)

@@ -112,7 +112,9 @@ function resumeStages<State extends Tree>(checkpoint: Checkpoint, runKey: Key): 
   const { words, stage, outer, inner } = checkpoint.host as unknown as StagedHost
   if (words[0] !== runKey.words[0] || words[1] !== runKey.words[1]) {
     dispose(checkpoint.trees)
-    throw new OptionError('fitStages: the checkpoint belongs to a run with another key or seed; use that one, another store, or resume: false')
+    throw new OptionError(
+      'fitStages: the checkpoint belongs to a run with another key or seed; use that one, another store, or resume: false',
+    )
   }
   const { state, ...rest } = checkpoint.trees
   const innerTrees = Object.fromEntries(Object.entries(rest).map(([name, tree]) => [name.replace(/^inner-/, ''), tree]))

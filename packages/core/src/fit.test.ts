@@ -33,7 +33,10 @@ function predictLinear({ w, b }: Params, x: tf.Tensor): tf.Tensor {
 function linearLearner(options: { rate?: number; every?: number | 'epoch' } = {}): Learner<State, Batch> {
   const lossAndGrad = valueAndGrad((params: Params, x: tf.Tensor, y: tf.Tensor) => tf.mean(tf.square(tf.sub(predictLinear(params, x), y))))
   return {
-    init: () => ({ tensors: { params: { w: tf.zeros([2, 1]), b: tf.zeros([1]) }, frozen: tf.ones([3]), steps: tf.scalar(0, 'int32') }, host: { hooks: 0 } }),
+    init: () => ({
+      tensors: { params: { w: tf.zeros([2, 1]), b: tf.zeros([1]) }, frozen: tf.ones([3]), steps: tf.scalar(0, 'int32') },
+      host: { hooks: 0 },
+    }),
     step(state, { x, y }, k) {
       const noisy = tf.add(x, uniform(k, x.shape, { high: 1e-3 }))
       const { value, grads } = lossAndGrad(state.params, noisy, y)
@@ -93,7 +96,12 @@ describe('fit', () => {
 
   it('keeps the best state and stops when it no longer improves', async () => {
     // A learning rate that first improves and then cannot: the noise keeps the loss from falling for ever.
-    const run = await fit(linearLearner({ rate: 0.3 }), linearData(), { epochs: 500, best: { metric: 'mse', mode: 'min' }, patience: 3, validation: linearData() })
+    const run = await fit(linearLearner({ rate: 0.3 }), linearData(), {
+      epochs: 500,
+      best: { metric: 'mse', mode: 'min' },
+      patience: 3,
+      validation: linearData(),
+    })
     expect(run.reason).toBe('early-stop')
     const values = run.history.map(({ metrics }) => metrics['val/mse'])
     expect(run.best?.value).toBe(Math.min(...values))
@@ -113,18 +121,27 @@ describe('fit', () => {
   it('refuses a checkpoint of another seed', async () => {
     const checkpoints = memoryCheckpoints()
     await fit(linearLearner(), linearData(), { steps: 3, seed: 1, checkpoints })
-    await expect(fit(linearLearner(), linearData(), { steps: 3, seed: 2, checkpoints })).rejects.toThrow('belongs to a run with another key or seed')
+    await expect(fit(linearLearner(), linearData(), { steps: 3, seed: 2, checkpoints })).rejects.toThrow(
+      'belongs to a run with another key or seed',
+    )
   })
 
   it('names the step and the first value that is not finite', async () => {
     const diverging = linearLearner({ rate: 1e20 })
-    await expect(fit(diverging, linearData(), { steps: 50 })).rejects.toThrow(/fit: step \d+ made (metric 'loss'|state '\/params\/\w') not finite/)
+    await expect(fit(diverging, linearData(), { steps: 50 })).rejects.toThrow(
+      /fit: step \d+ made (metric 'loss'|state '\/params\/\w') not finite/,
+    )
     await expect(fit(diverging, linearData(), { steps: 50 })).rejects.toBeInstanceOf(BpfError)
   })
 
   it('reports events in order', async () => {
     const events: FitEvent[] = []
-    await fit(linearLearner(), linearData(), { epochs: 1, validation: linearData(), checkpoints: memoryCheckpoints(), reporter: { report: (event) => events.push(event) } })
+    await fit(linearLearner(), linearData(), {
+      epochs: 1,
+      validation: linearData(),
+      checkpoints: memoryCheckpoints(),
+      reporter: { report: (event) => events.push(event) },
+    })
     expect(events.map(({ type }) => type)).toEqual(['start', ...Array<string>(10).fill('step'), 'validation', 'checkpoint', 'end'])
     expect(events[0]).toEqual({ type: 'start', totalSteps: 10 })
   })
@@ -158,7 +175,12 @@ describe('fit', () => {
   it('says when the dataset gives no batch', async () => {
     const one = { x: { data: new Float32Array(2), shape: [1, 2] }, y: { data: new Float32Array(1), shape: [1, 1] } }
     await expect(fit(linearLearner(), batch(fromArrays(one), 4), { epochs: 1 })).rejects.toThrow('1 examples give no batch of 4')
-    const short = batch(fromStream(async function* () { yield await Promise.resolve(one) }), 4)
+    const short = batch(
+      fromStream(async function* () {
+        yield await Promise.resolve(one)
+      }),
+      4,
+    )
     await expect(fit(linearLearner(), short, { epochs: 1 })).rejects.toBeInstanceOf(DataError)
   })
 
@@ -171,7 +193,9 @@ describe('fit', () => {
         return { ...next, tensors: { ...next.tensors, frozen: tf.concat([state.frozen, state.frozen]) } }
       },
     }
-    await expect(fit(growing, linearData(), { steps: 2 })).rejects.toThrow("learner.step changed the state at '/frozen' from float32 [3] to float32 [6]")
+    await expect(fit(growing, linearData(), { steps: 2 })).rejects.toThrow(
+      "learner.step changed the state at '/frozen' from float32 [3] to float32 [6]",
+    )
     await expect(fit(growing, linearData(), { steps: 2 })).rejects.toBeInstanceOf(ShapeError)
   })
 
@@ -241,7 +265,9 @@ describe('fitStages', () => {
     const run = await fitStages(boosting(), linearData(), { reporter: { report: (event) => events.push(event) } })
     expect(run).toMatchObject({ stages: 3, reason: 'done' })
     expect(run.state.host).toEqual([0, 1, 2])
-    expect(events.filter(({ type }) => type === 'start')).toEqual([0, 1, 2].map((stage) => ({ type: 'start', totalSteps: 7, stage, stageCount: 3 })))
+    expect(events.filter(({ type }) => type === 'start')).toEqual(
+      [0, 1, 2].map((stage) => ({ type: 'start', totalSteps: 7, stage, stageCount: 3 })),
+    )
   })
 
   it('stops at an abort and reports the stages done', async () => {

@@ -204,7 +204,9 @@ function checkSameSignature(before: Tree, after: Tree): void {
     if (old.get(path) !== now.get(path)) {
       const was = old.get(path) ?? 'missing'
       const is = now.get(path) ?? 'missing'
-      throw new ShapeError(`learner.step changed the state at '${path || '/'}' from ${was} to ${is}; a step must keep structure, dtypes and shapes`)
+      throw new ShapeError(
+        `learner.step changed the state at '${path || '/'}' from ${was} to ${is}; a step must keep structure, dtypes and shapes`,
+      )
     }
   }
   throw new ShapeError('learner.step changed the structure of the state; a step must keep it')
@@ -373,7 +375,13 @@ async function endEpoch<State extends Tree, Batch extends Tree>(
   if (options.validation !== undefined) {
     judged = undefined
     if ((progress.epoch + 1) % (options.validateEvery ?? 1) === 0) {
-      judged = await evaluateLearner(trainer.learner, run.state.tensors, options.validation, fold(keys.evaluate, progress.epoch), options.signal)
+      judged = await evaluateLearner(
+        trainer.learner,
+        run.state.tensors,
+        options.validation,
+        fold(keys.evaluate, progress.epoch),
+        options.signal,
+      )
       for (const [name, value] of Object.entries(judged)) metrics[`val/${name}`] = value
       options.reporter?.report({ type: 'validation', step: progress.step, epoch: progress.epoch, metrics: judged })
     }
@@ -387,7 +395,11 @@ async function endEpoch<State extends Tree, Batch extends Tree>(
   if (improved || (options.checkpointEvery ?? 'epoch') === 'epoch') await save({ best: improved })
 }
 
-function keepBest<State extends Tree>(best: { metric: string; mode: 'min' | 'max' }, metrics: Record<string, number>, run: Run<State>): boolean {
+function keepBest<State extends Tree>(
+  best: { metric: string; mode: 'min' | 'max' },
+  metrics: Record<string, number>,
+  run: Run<State>,
+): boolean {
   const { progress } = run
   const value = metrics[best.metric]
   if (value === undefined) {
@@ -544,7 +556,9 @@ async function readOutcomes<State extends Tree, Batch extends Tree>(
     const values = new Map<string, ArrayLike<number>>()
     for (const [name, value] of Object.entries(outcome.metrics)) {
       if (value.size !== ok.length) {
-        throw new ShapeError(`learner.step: metric '${name}' must be a scalar, got shape [${value.shape.slice(outcome.ok.rank).join(', ')}]`)
+        throw new ShapeError(
+          `learner.step: metric '${name}' must be a scalar, got shape [${value.shape.slice(outcome.ok.rank).join(', ')}]`,
+        )
       }
       values.set(name, await value.data())
     }
@@ -603,10 +617,13 @@ export async function evaluateLearner<State extends Tree, Batch extends Tree>(
   const { evaluate } = learner
   if (evaluate === undefined) throw new OptionError('evaluateLearner: this learner has no evaluate')
   await ensureBackend()
-  const compiled = compile((state: State, batch: Batch, weight: tf.Tensor, batchKey: Key) => evaluate.call(learner, state, batch, weight, batchKey), {
-    name: 'evaluate',
-    traceable: learner.traceable,
-  })
+  const compiled = compile(
+    (state: State, batch: Batch, weight: tf.Tensor, batchKey: Key) => evaluate.call(learner, state, batch, weight, batchKey),
+    {
+      name: 'evaluate',
+      traceable: learner.traceable,
+    },
+  )
   const sums: Record<string, number> = {}
   let count = 0
   let index = 0

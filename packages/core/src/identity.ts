@@ -9,7 +9,9 @@ const holder = globalThis as { [mark]?: string }
 const other = holder[mark]
 if (other !== undefined && other !== here) {
   throw Object.assign(
-    new Error(`BpfError: two copies of @bpf/core are loaded: ${other} and ${here}. Run \`npm ls @bpf/core\` and make all packages share one version.`),
+    new Error(
+      `BpfError: two copies of @bpf/core are loaded: ${other} and ${here}. Run \`npm ls @bpf/core\` and make all packages share one version.`,
+    ),
     { name: 'BpfError', [Symbol.for('@bpf/error')]: true },
   )
 }

@@ -27,4 +27,13 @@ export {
   valueAndGradWithAux,
   vjp,
 } from './grad/index'
-export { deserialize, memoryCheckpoints, readSafetensors, serialize, type DeserializeOptions, type Saved, type SerializeOptions, type Sha256 } from './save/index'
+export {
+  deserialize,
+  memoryCheckpoints,
+  readSafetensors,
+  serialize,
+  type DeserializeOptions,
+  type Saved,
+  type SerializeOptions,
+  type Sha256,
+} from './save/index'

@@ -3,7 +3,14 @@ import { jsonLinesReporter, terminalReporter, type TextSink } from './reporters'
 import type { Reporter } from './training'
 
 function sink(isTTY: boolean): TextSink & { text: string } {
-  return { isTTY, columns: 200, text: '', write(text: string) { this.text += text } }
+  return {
+    isTTY,
+    columns: 200,
+    text: '',
+    write(text: string) {
+      this.text += text
+    },
+  }
 }
 
 function play(reporter: Reporter): void {
@@ -17,7 +24,10 @@ function play(reporter: Reporter): void {
 it('jsonLinesReporter writes one object per line', () => {
   const out = sink(false)
   play(jsonLinesReporter(out))
-  const lines = out.text.trimEnd().split('\n').map((line) => JSON.parse(line) as { type: string })
+  const lines = out.text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { type: string })
   expect(lines.map(({ type }) => type)).toEqual(['start', 'step', 'step', 'validation', 'end'])
 })
 

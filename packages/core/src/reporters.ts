@@ -78,7 +78,9 @@ export function terminalReporter(sink: TextSink, now: () => number = () => perfo
         break
       case 'end':
         if (sink.isTTY) sink.write('\r\u001b[2K')
-        sink.write(`${label}${event.reason === 'done' ? 'done' : event.reason} after ${event.step} steps, ${duration((now() - started) / 1000)}${validation}\n`)
+        sink.write(
+          `${label}${event.reason === 'done' ? 'done' : event.reason} after ${event.step} steps, ${duration((now() - started) / 1000)}${validation}\n`,
+        )
         break
     }
   }

@@ -71,4 +71,3 @@ export interface FitResult<State extends Tree> {
   step: number
   reason: 'done' | 'early-stop' | 'aborted'
 }
-

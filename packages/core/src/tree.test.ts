@@ -10,12 +10,22 @@ beforeAll(() => useBackend('cpu'))
 const sample = () => ({ b: [tf.tensor1d([1, 2]), tf.scalar(3, 'int32')], a: { w: tf.tensor2d([[4, 5]]) } })
 
 const shapes: fc.Memo<unknown> = fc.memo((depth) =>
-  depth <= 1 ? fc.constant('leaf') : fc.oneof(fc.constant('leaf'), fc.array(shapes(), { maxLength: 3 }), fc.dictionary(fc.string({ maxLength: 4 }), shapes(), { maxKeys: 3 })),
+  depth <= 1
+    ? fc.constant('leaf')
+    : fc.oneof(
+        fc.constant('leaf'),
+        fc.array(shapes(), { maxLength: 3 }),
+        fc.dictionary(fc.string({ maxLength: 4 }), shapes(), { maxKeys: 3 }),
+      ),
 )
 function build(plan: unknown): tree.Tree {
   if (plan === 'leaf') return tf.scalar(1)
   if (Array.isArray(plan)) return plan.map(build)
-  return Object.fromEntries(Object.entries(plan as object).filter(([key]) => key !== '__proto__').map(([key, value]) => [key, build(value)]))
+  return Object.fromEntries(
+    Object.entries(plan as object)
+      .filter(([key]) => key !== '__proto__')
+      .map(([key, value]) => [key, build(value)]),
+  )
 }
 
 describe('flatten and unflatten', () => {

@@ -143,7 +143,10 @@ function differences(a: Tree, b: Tree): string {
   const right = new Set(entries(b).map((entry) => entry.path || '/'))
   const missing = [...left].filter((path) => !right.has(path))
   const extra = [...right].filter((path) => !left.has(path))
-  const text = [missing.length ? `missing ${missing.slice(0, 3).join(', ')}` : '', extra.length ? `unexpected ${extra.slice(0, 3).join(', ')}` : '']
+  const text = [
+    missing.length ? `missing ${missing.slice(0, 3).join(', ')}` : '',
+    extra.length ? `unexpected ${extra.slice(0, 3).join(', ')}` : '',
+  ]
   return text.filter(Boolean).join('; ') || 'lists against records'
 }
 

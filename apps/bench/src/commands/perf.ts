@@ -77,7 +77,9 @@ function perfTable(rows: readonly PerfRow[], backend: string, terminal: Terminal
     ms(row.ours_ms),
     ms(row.peer_ms),
     row.ratio === null ? '–' : bold(row.ratio.toFixed(2)),
-    row.bound === null ? '–' : `≤ ${row.bound} ${row.held === null ? dim('not judged') : verdict(row.held, row.held ? 'held' : 'not held')}`,
+    row.bound === null
+      ? '–'
+      : `≤ ${row.bound} ${row.held === null ? dim('not judged') : verdict(row.held, row.held ? 'held' : 'not held')}`,
     ms(row.wasm_ms),
     row.wasm_ratio === null ? '–' : verdict(row.wasm_ratio >= wasmBound, row.wasm_ratio.toFixed(1)),
     ms(row.cpu_ms),
@@ -95,7 +97,9 @@ function notes(rows: readonly PerfRow[], backend: string): string[] {
     `One step, median of interleaved pairs; ratio below 1: we are faster. Backend ${backend}${peer === null ? '' : `, peer ${peer}`}.`,
     `Load average up to ${load.toFixed(1)}.`,
     ...(blas === 'reference'
-      ? [`${peer} computes matrix products with the reference BLAS, which is not optimised: no bound is judged. Install OpenBLAS (apt install libopenblas0).`]
+      ? [
+          `${peer} computes matrix products with the reference BLAS, which is not optimised: no bound is judged. Install OpenBLAS (apt install libopenblas0).`,
+        ]
       : []),
     ...unable,
   ]

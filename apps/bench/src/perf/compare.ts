@@ -94,7 +94,8 @@ export async function compare(workload: Workload, comparison: Comparison): Promi
   const { backend, peer, tfjs, pairs, signal, bar } = comparison
   try {
     const inputs = workload.inputs()
-    const against = peer === undefined ? await timeAlone(workload, inputs, pairs, signal) : await timeAgainstPeer(workload, inputs, comparison, peer)
+    const against =
+      peer === undefined ? await timeAlone(workload, inputs, pairs, signal) : await timeAgainstPeer(workload, inputs, comparison, peer)
     const bound = peer?.name === 'torch' ? (workload.bound ?? null) : null
     const { ratio, blas } = against
     const own: Partial<Record<OwnBackend, OwnTiming>> = {}

@@ -81,7 +81,19 @@ it.runIf(withPeer !== undefined)('perf writes rows of the agreed shape', { timeo
   const { peer, python } = withPeer ?? { peer: 'torch', python: undefined }
   const folder = mkdtempSync(join(tmpdir(), 'bpf-perf-'))
   const terminal = recordingTerminal({ cwd: folder })
-  const words = ['perf', '--peer', peer, '--only', 'mlp-step', '--backend', 'onnx', '--python', python?.command ?? '', '--json', 'rows.json']
+  const words = [
+    'perf',
+    '--peer',
+    peer,
+    '--only',
+    'mlp-step',
+    '--backend',
+    'onnx',
+    '--python',
+    python?.command ?? '',
+    '--json',
+    'rows.json',
+  ]
   expect(await cli(words, [], terminal)).toBe(0)
   const rows = JSON.parse(readFileSync(join(folder, 'rows.json'), 'utf8')) as PerfRow[]
   rmSync(folder, { recursive: true })

@@ -52,10 +52,7 @@ export function trainingInputs(task: Pick<TrainingTask, 'init' | 'batch'>): Reco
 }
 
 /** The state before the first step, with parameters from `arrays`. */
-export function initialState(
-  task: Pick<TrainingTask, 'init' | 'settings'>,
-  arrays: Readonly<Record<string, InputArray>>,
-): TrainingState {
+export function initialState(task: Pick<TrainingTask, 'init' | 'settings'>, arrays: Readonly<Record<string, InputArray>>): TrainingState {
   const drawn = task.init(random.key(0))
   const { structure } = tree.flatten(drawn.params)
   const leaves = tree.entries(drawn.params).map(({ path }) => tensorOf(arrays[parameterName(path)]))

@@ -1,10 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { registerGradients } from '/work/main/packages/core/src/grad/registry'
 import '../index'
 import './convolution'
-import { deviation, kernel, sample } from './agreement'
+import { deviation, kernel, sample } from '../testing/index'
 
 beforeAll(() => {
   process.env.BPF_ONNX_FALLBACK = 'never'
@@ -25,13 +24,31 @@ function geometries(spatial: 2 | 3) {
       outputs: fc.integer({ min: 1, max: 4 }),
       steps: each(fc.integer({ min: 1, max: 3 })),
       spaced: fc.boolean(),
-      pad: fc.constantFrom('same', 'valid', ...(spatial === 2 ? ([0, 1, 2, [[0, 0], [0, 2], [1, 0], [0, 0]]] as const) : [])),
+      pad: fc.constantFrom(
+        'same',
+        'valid',
+        ...(spatial === 2
+          ? ([
+              0,
+              1,
+              2,
+              [
+                [0, 0],
+                [0, 2],
+                [1, 0],
+                [0, 0],
+              ],
+            ] as const)
+          : []),
+      ),
       seed: fc.integer({ min: 0, max: 1000 }),
     })
     .map(({ steps, spaced, sizes, lengths, ...rest }) => {
       const ones = steps.map(() => 1)
       // Window and dilation small enough to fit without padding.
-      const dilations = spaced ? steps.map((step, i) => Math.min(step, sizes[i] === 1 ? 1 : Math.floor((lengths[i] - 1) / (sizes[i] - 1)))) : ones
+      const dilations = spaced
+        ? steps.map((step, i) => Math.min(step, sizes[i] === 1 ? 1 : Math.floor((lengths[i] - 1) / (sizes[i] - 1))))
+        : ones
       // A padding number beyond the window makes no sense with 'floor'.
       return { ...rest, sizes, lengths, strides: spaced ? ones : steps, dilations }
     })
@@ -46,12 +63,25 @@ function outShape(geometry: Geometry, depthwise: boolean, dilations: number[]): 
   if (lengths.length === 3) {
     return tf.backend_util.computeConv3DInfo(shape as never, filter as never, strides as never, dilations as never, pad as 'same').outShape
   }
-  return tf.backend_util.computeConv2DInfo(shape as never, filter as never, strides as never, dilations as never, pad as 'same', 'floor', depthwise).outShape
+  return tf.backend_util.computeConv2DInfo(
+    shape as never,
+    filter as never,
+    strides as never,
+    dilations as never,
+    pad as 'same',
+    'floor',
+    depthwise,
+  ).outShape
 }
 
 const families = [
   { forward: 'Conv2D', input: 'Conv2DBackpropInput', filter: 'Conv2DBackpropFilter', spatial: 2 },
-  { forward: 'DepthwiseConv2dNative', input: 'DepthwiseConv2dNativeBackpropInput', filter: 'DepthwiseConv2dNativeBackpropFilter', spatial: 2 },
+  {
+    forward: 'DepthwiseConv2dNative',
+    input: 'DepthwiseConv2dNativeBackpropInput',
+    filter: 'DepthwiseConv2dNativeBackpropFilter',
+    spatial: 2,
+  },
   { forward: 'Conv3D', input: 'Conv3DBackpropInputV2', filter: 'Conv3DBackpropFilterV2', spatial: 3 },
 ] as const
 
@@ -72,7 +102,11 @@ describe.each(families)('$forward and its adjoints', ({ forward, input, filter, 
           fc.pre(outShape(geometry, isDepthwise, dilations).every((n) => n > 0))
           const of = shapes(geometry)
           const attrs = { strides, dilations, pad, dataFormat: format, dimRoundingMode: 'floor' }
-          const error = await deviation(kernel(forward, ['x', 'filter'], attrs), [sample(of.x, seed), sample(of.filter, seed + 1)], precision)
+          const error = await deviation(
+            kernel(forward, ['x', 'filter'], attrs),
+            [sample(of.x, seed), sample(of.filter, seed + 1)],
+            precision,
+          )
           expect(error).toBeLessThan(tolerance)
         }),
         runsOf,
@@ -169,39 +203,5 @@ describe('grey-scale dilation', () => {
       }),
       { numRuns: 12, seed: 3 },
     )
-  })
-})
-
-describe('gradients of convolutional nets', () => {
-  beforeAll(() => {
-    registerGradients()
-  })
-
-  /** Convolution, batch norm of the batch, ReLU and max-pooling, then a strided or depthwise convolution and average-pooling. */
-  const net = (isDepthwise: boolean, dilation: number) => (inputs: tf.Tensor[]) => {
-    const loss = (x: tf.Tensor, first: tf.Tensor, bias: tf.Tensor, scale: tf.Tensor, second: tf.Tensor): tf.Tensor => {
-      const z = tf.conv2d(x as tf.Tensor4D, first as tf.Tensor4D, 1, 'same', 'NHWC', dilation)
-      const centred = tf.sub(z, tf.mean(z, [0, 1, 2]))
-      const gain = tf.mul(tf.rsqrt(tf.add(tf.mean(tf.square(centred), [0, 1, 2]), 1e-3)), scale)
-      const normal = tf.add(tf.mul(centred, gain), bias)
-      const pooled = tf.maxPool(tf.relu(normal) as tf.Tensor4D, 2, 2, 'valid')
-      const convolved = isDepthwise
-        ? tf.depthwiseConv2d(pooled, tf.reshape(second, [3, 3, 3, 4]) as tf.Tensor4D, 1, 'same')
-        : tf.conv2d(pooled, second as tf.Tensor4D, 2, 'same')
-      const last = tf.avgPool(convolved as tf.Tensor4D, 2, 1, 'same')
-      return tf.sum(tf.mul(last, tf.sin(tf.reshape(tf.range(0, last.size), last.shape))))
-    }
-    const { value, grads } = tf.valueAndGrads(loss as (...args: tf.Tensor[]) => tf.Scalar)(inputs)
-    return [value, ...grads]
-  }
-
-  it.each([
-    [false, 1],
-    [false, 2],
-    [true, 1],
-  ])('equal cpu (depthwise: %s, dilation %i)', async (isDepthwise, dilation) => {
-    const inputs = [sample([3, 9, 8, 2], 1), sample([3, 3, 2, 3], 2), sample([3], 3), sample([3], 4), sample([3, 3, 3, 4], 5)]
-    expect(await deviation(net(isDepthwise, dilation), inputs)).toBeLessThan(tolerance)
-    expect(await deviation(net(isDepthwise, dilation), inputs, 'float64')).toBeLessThan(tolerance)
   })
 })

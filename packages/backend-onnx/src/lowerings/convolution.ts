@@ -3,7 +3,23 @@ import { binary, cast, concat, constant, filled, matmul, reduce, reshape, slice,
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type Lowering, type LoweringContext } from '../lowering'
 import { activate } from './elementwise'
-import { axes2d, axes3d, channelsFirst, channelsLast, cropSpatial, extent, inner, padSpatial, placeTap, sumUp, tapOf, taps, uncropSpatial, windowAttributes, type WindowAxis } from './windows'
+import {
+  axes2d,
+  axes3d,
+  channelsFirst,
+  channelsLast,
+  cropSpatial,
+  extent,
+  inner,
+  padSpatial,
+  placeTap,
+  sumUp,
+  tapOf,
+  taps,
+  uncropSpatial,
+  windowAttributes,
+  type WindowAxis,
+} from './windows'
 
 /** Strides, padding and the like, as the kernels give them. */
 interface ConvolutionAttributes {
@@ -76,7 +92,14 @@ function outputsFirst(g: Graph, filter: Value): Value {
 function turned(g: Graph, filter: Value): Value {
   const spatial = [...Array(filter.shape.length - 2).keys()]
   const lengths = spatial.map((i) => filter.shape[i])
-  return slice(g, filter, spatial, lengths.map((n) => n - 1), lengths, spatial.map((i) => (filter.shape[i] === 1 ? 1 : -1)))
+  return slice(
+    g,
+    filter,
+    spatial,
+    lengths.map((n) => n - 1),
+    lengths,
+    spatial.map((i) => (filter.shape[i] === 1 ? 1 : -1)),
+  )
 }
 
 function float(g: Graph, x: Value): Value {
@@ -90,7 +113,17 @@ function isDouble(g: Graph): boolean {
 
 function tapFilter(g: Graph, filter: Value, tap: readonly number[]): Value {
   const spatial = [...tap.keys()]
-  return reshape(g, slice(g, filter, spatial, tap, tap.map(() => 1)), filter.shape.slice(-2))
+  return reshape(
+    g,
+    slice(
+      g,
+      filter,
+      spatial,
+      tap,
+      tap.map(() => 1),
+    ),
+    filter.shape.slice(-2),
+  )
 }
 
 function convolve(g: Graph, x: Value, filter: Value, geometry: Geometry): Value {
@@ -124,7 +157,15 @@ function transposedConvolution(g: Graph, dy: Value, weights: Value, axes: readon
 }
 
 /** The same at stride 1: a convolution with the turned window. */
-function turnedConvolution(g: Graph, dy: Value, weights: Value, adjoint: WindowAxis[], axes: readonly WindowAxis[], channels: number, group: number): Value {
+function turnedConvolution(
+  g: Graph,
+  dy: Value,
+  weights: Value,
+  adjoint: WindowAxis[],
+  axes: readonly WindowAxis[],
+  channels: number,
+  group: number,
+): Value {
   const shape = [dy.shape[0], channels, ...adjoint.map(({ windows }) => windows)]
   const dx = g.op('Conv', [dy, weights], shape, dy.type, { ...windowAttributes(adjoint), group: { int: group } })
   return uncropSpatial(g, dx, axes, 2)
@@ -180,8 +221,18 @@ function filterGradient(g: Graph, x: Value, dy: Value, geometry: Geometry): Valu
     group: { int: batch },
   })
   const summed = reduce(g, 'ReduceSum', reshape(g, correlation, [batch, outputs, sizeOf(sizes) * inputs]), [0], false)
-  const gradient = transpose(g, reshape(g, summed, [outputs, ...sizes, inputs]), [...Array.from({ length: spatial + 1 }, (_, i) => i + 1), 0])
-  return slice(g, gradient, [...axes.keys()], axes.map(() => 0), axes.map(({ size }) => size), axes.map(({ dilation }) => dilation))
+  const gradient = transpose(g, reshape(g, summed, [outputs, ...sizes, inputs]), [
+    ...Array.from({ length: spatial + 1 }, (_, i) => i + 1),
+    0,
+  ])
+  return slice(
+    g,
+    gradient,
+    [...axes.keys()],
+    axes.map(() => 0),
+    axes.map(({ size }) => size),
+    axes.map(({ dilation }) => dilation),
+  )
 }
 
 /** [h, w, c, multiplier] → [c·multiplier, 1, h, w]. */
@@ -193,18 +244,29 @@ function depthwiseWeights(g: Graph, filter: Value): Value {
 function repeatChannels(g: Graph, x: Value, multiplier: number): Value {
   if (multiplier === 1) return x
   const [n, h, w, c] = x.shape
-  const wide = g.op('Expand', [reshape(g, x, [n, h, w, c, 1]), constant(g, [n, h, w, c, multiplier], [5], 'int64')], [n, h, w, c, multiplier], x.type)
+  const wide = g.op(
+    'Expand',
+    [reshape(g, x, [n, h, w, c, 1]), constant(g, [n, h, w, c, multiplier], [5], 'int64')],
+    [n, h, w, c, multiplier],
+    x.type,
+  )
   return reshape(g, wide, [n, h, w, c * multiplier])
 }
 
 function depthwise(g: Graph, x: Value, filter: Value, { axes, inputs, outputs }: Geometry): Value {
   if (isDouble(g)) {
     const padded = padSpatial(g, repeatChannels(g, x, outputs / inputs), axes)
-    return sumUp(g, taps(axes).map((tap) => binary(g, 'Mul', tapOf(g, padded, axes, tap), reshape(g, tapFilter(g, filter, tap), [outputs]))))
+    return sumUp(
+      g,
+      taps(axes).map((tap) => binary(g, 'Mul', tapOf(g, padded, axes, tap), reshape(g, tapFilter(g, filter, tap), [outputs]))),
+    )
   }
   const shape = [x.shape[0], outputs, ...axes.map(({ windows }) => windows)]
   const attributes = { ...windowAttributes(inner(axes)), group: { int: inputs } }
-  return channelsLast(g, g.op('Conv', [cropSpatial(g, channelsFirst(g, x), axes, 2), depthwiseWeights(g, filter)], shape, x.type, attributes))
+  return channelsLast(
+    g,
+    g.op('Conv', [cropSpatial(g, channelsFirst(g, x), axes, 2), depthwiseWeights(g, filter)], shape, x.type, attributes),
+  )
 }
 
 function depthwiseInputGradient(g: Graph, dy: Value, filter: Value, { axes, inputs, outputs }: Geometry): Value {
@@ -285,11 +347,20 @@ function fused(kind: Kind): Lowering {
 function inputAdjoint(kind: Kind): Lowering {
   return ({ g, input, attrs }) => {
     const [dy, filter] = [float(g, input('dy')), float(g, input('filter'))]
-    const geometry = geometryOf(kind, attrs.inputShape as number[], filter.shape, { ...attrs, ...(kind === 'depthwise' ? {} : { dilations: 1 }) })
+    const geometry = geometryOf(kind, attrs.inputShape as number[], filter.shape, {
+      ...attrs,
+      ...(kind === 'depthwise' ? {} : { dilations: 1 }),
+    })
     // Of a gradient larger than the convolution's output (conv2dTranspose to a smaller shape) only the part inside counts.
     const first = geometry.isChannelsFirst ? 2 : 1
     const windows = geometry.axes.map((axis, i) => Math.min(axis.windows, dy.shape[first + i]))
-    const inside = slice(g, dy, windows.map((_, i) => first + i), windows.map(() => 0), windows)
+    const inside = slice(
+      g,
+      dy,
+      windows.map((_, i) => first + i),
+      windows.map(() => 0),
+      windows,
+    )
     return (kind === 'depthwise' ? depthwiseInputGradient : inputGradient)(g, inside, filter, geometry)
   }
 }
@@ -297,7 +368,10 @@ function inputAdjoint(kind: Kind): Lowering {
 function filterAdjoint(kind: Kind): Lowering {
   return ({ g, input, attrs }) => {
     const [x, dy] = [float(g, input('x')), float(g, input('dy'))]
-    const geometry = geometryOf(kind, x.shape, attrs.filterShape as number[], { ...attrs, ...(kind === 'depthwise' ? {} : { dilations: 1 }) })
+    const geometry = geometryOf(kind, x.shape, attrs.filterShape as number[], {
+      ...attrs,
+      ...(kind === 'depthwise' ? {} : { dilations: 1 }),
+    })
     return (kind === 'depthwise' ? depthwiseFilterGradient : filterGradient)(g, x, dy, geometry)
   }
 }
@@ -356,7 +430,10 @@ defineLowerings({
   Dilation2DBackpropInput: (context) => {
     const { axes, offsets, sums, greatest } = dilationTaps(context)
     const shares = sharesOfDilation(context, sums, greatest)
-    return sumUp(context.g, shares.map((share, i) => placeTap(context.g, share, axes, offsets[i])))
+    return sumUp(
+      context.g,
+      shares.map((share, i) => placeTap(context.g, share, axes, offsets[i])),
+    )
   },
   Dilation2DBackpropFilter: (context) => {
     const { g, input } = context

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { onnxBackend, trace } from '../index'
-import { deviation, kernel, type Sample } from './agreement'
+import { deviation, kernel, type Sample } from '../testing/index'
 
 const fallback = process.env.BPF_ONNX_FALLBACK
 beforeAll(() => {
@@ -110,7 +110,9 @@ describe('kernels of two tensors', () => {
     async (name) => {
       const special = [NaN, Infinity, -Infinity, 0, -0, 1, -1, 2.5]
       // 1 to an infinite or undefined power is 1 in C, as in TensorFlow, but NaN in JavaScript.
-      const pairs = special.flatMap((x) => special.map((y) => [x, y])).filter(([x, y]) => name !== 'Pow' || Math.abs(x) !== 1 || Number.isFinite(y))
+      const pairs = special
+        .flatMap((x) => special.map((y) => [x, y]))
+        .filter(([x, y]) => name !== 'Pow' || Math.abs(x) !== 1 || Number.isFinite(y))
       const [a, b] = [pairs.map(([x]) => x), pairs.map(([, y]) => y)]
       const read = async (backend: string): Promise<number[]> => {
         await tf.setBackend(backend)
@@ -142,20 +144,34 @@ describe('complex numbers', () => {
 describe('choices and casts', () => {
   it('a vector chooses rows', async () => {
     await tf.setBackend('onnx')
-    const [rows] = kernel('Select', ['condition', 't', 'e'], {})([
-      tf.tensor1d([1, 0], 'bool'),
-      tf.tensor2d([1, 2, 3, 4], [2, 2]),
-      tf.tensor2d([5, 6, 7, 8], [2, 2]),
-    ])
+    const [rows] = kernel(
+      'Select',
+      ['condition', 't', 'e'],
+      {},
+    )([tf.tensor1d([1, 0], 'bool'), tf.tensor2d([1, 2, 3, 4], [2, 2]), tf.tensor2d([5, 6, 7, 8], [2, 2])])
     expect([...rows.dataSync()]).toEqual([1, 2, 7, 8])
   })
 
   it('Select agrees element by element', async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.constantFrom<[number[], number[]]>([[3], [3]], [[2, 3], [2, 3]], [[1, 2, 2], [1, 2, 2]]).chain(([condition, shape]) =>
-          fc.constantFrom<Dtype>('float32', 'int32', 'bool').chain((dtype) => fc.tuple(samples(condition, 'bool'), samples(shape, dtype), samples(shape, dtype))),
-        ),
+        fc
+          .constantFrom<[number[], number[]]>(
+            [[3], [3]],
+            [
+              [2, 3],
+              [2, 3],
+            ],
+            [
+              [1, 2, 2],
+              [1, 2, 2],
+            ],
+          )
+          .chain(([condition, shape]) =>
+            fc
+              .constantFrom<Dtype>('float32', 'int32', 'bool')
+              .chain((dtype) => fc.tuple(samples(condition, 'bool'), samples(shape, dtype), samples(shape, dtype))),
+          ),
         async (inputs) => {
           expect(await deviation(kernel('Select', ['condition', 't', 'e'], {}), inputs)).toBe(0)
         },

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { trace } from '../index'
-import { deviation, kernel, sample, type Sample } from './agreement'
+import { deviation, kernel, sample, type Sample } from '../testing/index'
 
 const fallback = process.env.BPF_ONNX_FALLBACK
 beforeAll(() => {
@@ -23,13 +23,20 @@ const seeds = fc.nat(1000)
 describe('gathering', () => {
   it('rows along any axis, with any batch dimensions, agree with the cpu backend', async () => {
     await fc.assert(
-      fc.asyncProperty(shapes, fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 2 }), fc.nat(3), fc.nat(3), seeds, async (shape, more, a, b, seed) => {
-        const axis = a % shape.length
-        const batchDims = Math.min(b, axis)
-        const indices = ints([...shape.slice(0, batchDims), ...more], shape[axis], seed)
-        const apply = kernel('GatherV2', ['x', 'indices'], { axis, batchDims })
-        expect(await deviation(apply, [sample(shape, seed + 1), indices])).toBe(0)
-      }),
+      fc.asyncProperty(
+        shapes,
+        fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 2 }),
+        fc.nat(3),
+        fc.nat(3),
+        seeds,
+        async (shape, more, a, b, seed) => {
+          const axis = a % shape.length
+          const batchDims = Math.min(b, axis)
+          const indices = ints([...shape.slice(0, batchDims), ...more], shape[axis], seed)
+          const apply = kernel('GatherV2', ['x', 'indices'], { axis, batchDims })
+          expect(await deviation(apply, [sample(shape, seed + 1), indices])).toBe(0)
+        },
+      ),
       { numRuns: 40 },
     )
   })
@@ -39,7 +46,9 @@ describe('gathering', () => {
       fc.asyncProperty(shapes, fc.integer({ min: 1, max: 4 }), seeds, async (shape, depth, seed) => {
         const used = Math.min(depth, shape.length)
         const below = Math.min(...shape.slice(0, used))
-        expect(await deviation(kernel('GatherNd', ['params', 'indices'], {}), [sample(shape, seed), ints([2, 3, used], below, seed + 1)])).toBe(0)
+        expect(
+          await deviation(kernel('GatherNd', ['params', 'indices'], {}), [sample(shape, seed), ints([2, 3, used], below, seed + 1)]),
+        ).toBe(0)
       }),
       { numRuns: 25 },
     )
@@ -56,13 +65,19 @@ describe('gathering', () => {
 describe('scattering', () => {
   it('ScatterNd adds up, for floats, integers and all depths', async () => {
     await fc.assert(
-      fc.asyncProperty(shapes, fc.integer({ min: 1, max: 4 }), fc.constantFrom('float32', 'int32'), seeds, async (shape, depth, dtype, seed) => {
-        const used = Math.min(depth, shape.length)
-        const indices = ints([5, used], Math.min(...shape.slice(0, used)), seed)
-        const updates = [5, ...shape.slice(used)]
-        const values = dtype === 'int32' ? ints(updates, 9, seed + 1) : sample(updates, seed + 1)
-        expect(await deviation(kernel('ScatterNd', ['indices', 'updates'], { shape }), [indices, values])).toBeLessThan(1e-6)
-      }),
+      fc.asyncProperty(
+        shapes,
+        fc.integer({ min: 1, max: 4 }),
+        fc.constantFrom('float32', 'int32'),
+        seeds,
+        async (shape, depth, dtype, seed) => {
+          const used = Math.min(depth, shape.length)
+          const indices = ints([5, used], Math.min(...shape.slice(0, used)), seed)
+          const updates = [5, ...shape.slice(used)]
+          const values = dtype === 'int32' ? ints(updates, 9, seed + 1) : sample(updates, seed + 1)
+          expect(await deviation(kernel('ScatterNd', ['indices', 'updates'], { shape }), [indices, values])).toBeLessThan(1e-6)
+        },
+      ),
       { numRuns: 30 },
     )
   })
@@ -71,15 +86,22 @@ describe('scattering', () => {
     // ONNX Runtime's ScatterND with reduction loses updates on two threads: the graph has to run on one.
     await tf.setBackend('onnx')
     const [count, width, places] = [200_000, 8, 50]
-    const indices = tf.tensor2d(Int32Array.from({ length: count }, (_, i) => (i * 7919) % places), [count, 1], 'int32')
+    const indices = tf.tensor2d(
+      Int32Array.from({ length: count }, (_, i) => (i * 7919) % places),
+      [count, 1],
+      'int32',
+    )
     const updates = tf.ones([count, width])
     const product = tf.ones([400, 400])
     // The matrix product alone would make this a graph for two threads.
-    const traced = trace((i, u, m) => [tf.scatterND(i, u, [places, width]), tf.matMul(m as tf.Tensor2D, m as tf.Tensor2D)], [
-      { shape: [count, 1], dtype: 'int32' },
-      { shape: [count, width], dtype: 'float32' },
-      { shape: [400, 400], dtype: 'float32' },
-    ])
+    const traced = trace(
+      (i, u, m) => [tf.scatterND(i, u, [places, width]), tf.matMul(m as tf.Tensor2D, m as tf.Tensor2D)],
+      [
+        { shape: [count, 1], dtype: 'int32' },
+        { shape: [count, width], dtype: 'float32' },
+        { shape: [400, 400], dtype: 'float32' },
+      ],
+    )
     expect(traced.facts.threads).toBe(1)
     for (let run = 0; run < 20; run++) {
       const [sums, other] = traced.run([indices, updates, product])
@@ -93,7 +115,9 @@ describe('scattering', () => {
   it('the last of several writes to a place stays', async () => {
     const places = { values: Array.from({ length: 300 }, (_, i) => i % 3), shape: [300, 1], dtype: 'int32' as const }
     const updates = { values: Array.from({ length: 600 }, (_, i) => i), shape: [300, 2] }
-    expect(await deviation(kernel('TensorScatterUpdate', ['tensor', 'indices', 'updates'], {}), [sample([4, 2], 1), places, updates])).toBe(0)
+    expect(await deviation(kernel('TensorScatterUpdate', ['tensor', 'indices', 'updates'], {}), [sample([4, 2], 1), places, updates])).toBe(
+      0,
+    )
   })
 
   it('SparseToDense fills with its default and takes scalars', async () => {
@@ -107,26 +131,38 @@ describe('scattering', () => {
 
   it('UnsortedSegmentSum drops ids outside', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 1, max: 12 }), fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 2 }), seeds, async (rows, rest, seed) => {
-        const ids = ints([rows], 7, seed)
-        ids.values = ids.values.map((id) => id - 1)
-        const apply = kernel('UnsortedSegmentSum', ['x', 'segmentIds'], { numSegments: 4 })
-        expect(await deviation(apply, [sample([rows, ...rest], seed + 1), ids])).toBeLessThan(1e-6)
-      }),
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 12 }),
+        fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 2 }),
+        seeds,
+        async (rows, rest, seed) => {
+          const ids = ints([rows], 7, seed)
+          ids.values = ids.values.map((id) => id - 1)
+          const apply = kernel('UnsortedSegmentSum', ['x', 'segmentIds'], { numSegments: 4 })
+          expect(await deviation(apply, [sample([rows, ...rest], seed + 1), ids])).toBeLessThan(1e-6)
+        },
+      ),
       { numRuns: 20 },
     )
   })
 
   it('Bincount and DenseBincount agree, with and without weights', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 9 }), fc.boolean(), fc.boolean(), seeds, async (rows, columns, weighted, binaryOutput, seed) => {
-        const x = ints([rows, columns], 6, seed)
-        const weights = weighted ? sample([rows, columns], seed + 1) : { values: [], shape: [0] }
-        expect(await deviation(kernel('DenseBincount', ['x', 'weights'], { size: 4, binaryOutput }), [x, weights])).toBeLessThan(1e-6)
-        const flat = { ...x, shape: [rows * columns] }
-        const flatWeights = weighted ? { ...weights, shape: [rows * columns] } : weights
-        expect(await deviation(kernel('Bincount', ['x', 'weights'], { size: 4 }), [flat, flatWeights])).toBeLessThan(1e-6)
-      }),
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 3 }),
+        fc.integer({ min: 1, max: 9 }),
+        fc.boolean(),
+        fc.boolean(),
+        seeds,
+        async (rows, columns, weighted, binaryOutput, seed) => {
+          const x = ints([rows, columns], 6, seed)
+          const weights = weighted ? sample([rows, columns], seed + 1) : { values: [], shape: [0] }
+          expect(await deviation(kernel('DenseBincount', ['x', 'weights'], { size: 4, binaryOutput }), [x, weights])).toBeLessThan(1e-6)
+          const flat = { ...x, shape: [rows * columns] }
+          const flatWeights = weighted ? { ...weights, shape: [rows * columns] } : weights
+          expect(await deviation(kernel('Bincount', ['x', 'weights'], { size: 4 }), [flat, flatWeights])).toBeLessThan(1e-6)
+        },
+      ),
       { numRuns: 20 },
     )
   })
@@ -141,7 +177,9 @@ describe('one-hot and diagonal', () => {
   it('OneHot gives the on and off values, indices outside only the off value', async () => {
     for (const dtype of ['float32', 'int32', 'bool'] as const) {
       const attrs = { dtype, depth: 4, onValue: 1, offValue: 0 }
-      expect(await deviation(kernel('OneHot', ['indices'], attrs), [{ values: [0, 3, -1, 4, 2, 2], shape: [2, 3], dtype: 'int32' }])).toBe(0)
+      expect(await deviation(kernel('OneHot', ['indices'], attrs), [{ values: [0, 3, -1, 4, 2, 2], shape: [2, 3], dtype: 'int32' }])).toBe(
+        0,
+      )
     }
     const attrs = { dtype: 'float32', depth: 3, onValue: 0.9, offValue: 0.05 }
     expect(await deviation(kernel('OneHot', ['indices'], attrs), [{ values: [2, 0], shape: [2], dtype: 'int32' }])).toBe(0)

@@ -15,7 +15,11 @@ function range(g: Graph, count: number, shape: readonly number[]): Value {
 
 /** Only a shape: enough for TensorFlow.js's shape checks. */
 function shaped(value: Value): tf.Tensor {
-  return { shape: [...value.shape], rank: value.shape.length, dtype: value.type === 'float64' ? 'float32' : value.type } as unknown as tf.Tensor
+  return {
+    shape: [...value.shape],
+    rank: value.shape.length,
+    dtype: value.type === 'float64' ? 'float32' : value.type,
+  } as unknown as tf.Tensor
 }
 
 /** Rows by index; with batch dimensions each batch has its own rows: row i of batch b is row b·rows + i of them all. */
@@ -29,7 +33,12 @@ function gatherRows({ g, input, attrs }: LoweringContext): Value {
   const { batchSize, outerSize, dimSize, sliceSize, outputShape } = info
   const rowsFirst = transpose(g, reshape(g, x, [batchSize, outerSize, dimSize, sliceSize]), [0, 2, 1, 3])
   const rows = reshape(g, rowsFirst, [batchSize * dimSize, outerSize, sliceSize])
-  const starts = constant(g, numbers(batchSize).map((batch) => batch * dimSize), [batchSize, 1], 'int32')
+  const starts = constant(
+    g,
+    numbers(batchSize).map((batch) => batch * dimSize),
+    [batchSize, 1],
+    'int32',
+  )
   const perBatch = sizeOf(indices.shape) / batchSize
   const positions = binary(g, 'Add', reshape(g, integers, [batchSize, perBatch]), starts)
   return reshape(g, transpose(g, gather(g, rows, positions, 0), [0, 2, 1, 3]), outputShape)

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import '../index'
 import './image'
-import { deviation, kernel, sample, type Sample } from './agreement'
+import { deviation, kernel, sample, type Sample } from '../testing/index'
 
 beforeAll(() => {
   process.env.BPF_ONNX_FALLBACK = 'never'
@@ -25,7 +25,11 @@ describe('resizing', () => {
     await fc.assert(
       fc.asyncProperty(resizes, async ({ lengths, size, mode, seed }) => {
         const attrs = { alignCorners: mode === 'align', halfPixelCenters: mode === 'half', size }
-        const error = await deviation(kernel(name, ['images'], attrs), [sample([2, ...lengths, 3], seed)], seed % 3 === 0 ? 'float64' : 'float32')
+        const error = await deviation(
+          kernel(name, ['images'], attrs),
+          [sample([2, ...lengths, 3], seed)],
+          seed % 3 === 0 ? 'float64' : 'float32',
+        )
         expect(error).toBeLessThan(tolerance)
       }),
       runs,
@@ -54,13 +58,23 @@ describe('crops and turns', () => {
       fc.asyncProperty(
         fc.tuple(length, length),
         fc.tuple(length, length),
-        fc.array(fc.array(fc.integer({ min: -8, max: 24 }).map((n) => n / 16 + 1 / 64), { minLength: 4, maxLength: 4 }), { minLength: 1, maxLength: 4 }),
+        fc.array(
+          fc.array(
+            fc.integer({ min: -8, max: 24 }).map((n) => n / 16 + 1 / 64),
+            { minLength: 4, maxLength: 4 },
+          ),
+          { minLength: 1, maxLength: 4 },
+        ),
         seeds,
         async (lengths, cropSize, corners, seed) => {
           const boxes: Sample = { values: corners.flat(), shape: [corners.length, 4] }
           const boxInd: Sample = { values: corners.map((_, i) => (i === 3 ? 5 : (seed + i) % 2)), shape: [corners.length], dtype: 'int32' }
           const attrs = { cropSize, method, extrapolationValue: 0.25 }
-          const error = await deviation(kernel('CropAndResize', ['image', 'boxes', 'boxInd'], attrs), [sample([2, ...lengths, 2], seed), boxes, boxInd])
+          const error = await deviation(kernel('CropAndResize', ['image', 'boxes', 'boxInd'], attrs), [
+            sample([2, ...lengths, 2], seed),
+            boxes,
+            boxInd,
+          ])
           expect(error).toBeLessThan(tolerance)
         },
       ),
@@ -75,10 +89,19 @@ describe('crops and turns', () => {
 
   it('RotateWithOffset equals cpu', async () => {
     await fc.assert(
-      fc.asyncProperty(length, length, fc.double({ min: -4, max: 4, noNaN: true }), fc.boolean(), seeds, async (height, width, radians, isColour, seed) => {
-        const attrs = { radians, fillValue: isColour ? [1, 2, 3] : 0.5, center: seed % 2 === 0 ? 0.5 : [0.25, 0.75] }
-        expect(await deviation(kernel('RotateWithOffset', ['image'], attrs), [sample([2, height, width, 4], seed)])).toBeLessThan(tolerance)
-      }),
+      fc.asyncProperty(
+        length,
+        length,
+        fc.double({ min: -4, max: 4, noNaN: true }),
+        fc.boolean(),
+        seeds,
+        async (height, width, radians, isColour, seed) => {
+          const attrs = { radians, fillValue: isColour ? [1, 2, 3] : 0.5, center: seed % 2 === 0 ? 0.5 : [0.25, 0.75] }
+          expect(await deviation(kernel('RotateWithOffset', ['image'], attrs), [sample([2, height, width, 4], seed)])).toBeLessThan(
+            tolerance,
+          )
+        },
+      ),
       runs,
     )
   })
@@ -96,7 +119,10 @@ describe('crops and turns', () => {
         // Coefficients on a grid of 1/64 with an odd offset keep coordinates off the borders where rounding would decide.
         const transforms: Sample = { values: raw.map((v, i) => (i > 5 ? 0 : (Math.round(v * 96) + 0.37) / 64)), shape: [1, 8] }
         const attrs = { ...mode, fillValue: 0.5 }
-        const error = await deviation(kernel('Transform', ['image', 'transforms'], attrs), [sample([1, height, width, 2], seed), transforms])
+        const error = await deviation(kernel('Transform', ['image', 'transforms'], attrs), [
+          sample([1, height, width, 2], seed),
+          transforms,
+        ])
         expect(error).toBeLessThan(3 * tolerance)
       }),
       { numRuns: 60, seed: 4 },
@@ -107,15 +133,35 @@ describe('crops and turns', () => {
 describe('rearrangements', () => {
   it('MirrorPad equals cpu', async () => {
     for (const mode of ['reflect', 'symmetric']) {
-      const attrs = { mode, paddings: [[0, 0], [2, 1], [0, 3], [1, 1]] }
+      const attrs = {
+        mode,
+        paddings: [
+          [0, 0],
+          [2, 1],
+          [0, 3],
+          [1, 1],
+        ],
+      }
       expect(await deviation(kernel('MirrorPad', ['x'], attrs), [sample([2, 3, 4, 2], 1)])).toBe(0)
     }
   })
 
   it('SpaceToBatchND, BatchToSpaceND and DepthToSpace equal cpu', async () => {
-    const spread = kernel('SpaceToBatchND', ['x'], { blockShape: [2, 3], paddings: [[1, 0], [0, 2]] })
+    const spread = kernel('SpaceToBatchND', ['x'], {
+      blockShape: [2, 3],
+      paddings: [
+        [1, 0],
+        [0, 2],
+      ],
+    })
     expect(await deviation(spread, [sample([2, 5, 4, 3], 1)])).toBe(0)
-    const gathered = kernel('BatchToSpaceND', ['x'], { blockShape: [2, 3], crops: [[1, 0], [0, 2]] })
+    const gathered = kernel('BatchToSpaceND', ['x'], {
+      blockShape: [2, 3],
+      crops: [
+        [1, 0],
+        [0, 2],
+      ],
+    })
     expect(await deviation(gathered, [sample([12, 3, 2, 3], 1)])).toBe(0)
     expect(await deviation(kernel('DepthToSpace', ['x'], { blockSize: 2, dataFormat: 'NHWC' }), [sample([2, 3, 2, 8], 1)])).toBe(0)
   })

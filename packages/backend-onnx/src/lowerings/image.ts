@@ -42,7 +42,8 @@ function float(g: Graph, x: Value): Value {
 const resizeBilinear: Lowering = ({ g, input, attrs }) => {
   const images = float(g, input('images'))
   const [height, width] = attrs.size as [number, number]
-  const matrix = (from: number, to: number): number[][] => bilinearMatrix(from, to, attrs.alignCorners === true, attrs.halfPixelCenters === true)
+  const matrix = (from: number, to: number): number[][] =>
+    bilinearMatrix(from, to, attrs.alignCorners === true, attrs.halfPixelCenters === true)
   return mapAxis(g, mapAxis(g, images, 1, matrix(images.shape[1], height)), 2, matrix(images.shape[2], width))
 }
 
@@ -121,9 +122,19 @@ function cropAndResize({ g, input, attrs }: LoweringContext): Value {
 
   const isThere = binary(g, 'Less', boxInd, scalar(g, batch, 'int32'))
   const images = gather(g, image, clamp(g, boxInd, 0, batch - 1), 0)
-  const tall = reshape(g, matmul(g, rows.weights, reshape(g, images, [count, height, width * channels])), [count, cropHeight, width, channels])
+  const tall = reshape(g, matmul(g, rows.weights, reshape(g, images, [count, height, width * channels])), [
+    count,
+    cropHeight,
+    width,
+    channels,
+  ])
   const crops = matmul(g, reshape(g, columns.weights, [count, 1, cropWidth, width]), tall)
-  const isInside = binary(g, 'And', reshape(g, rows.isInside, [count, cropHeight, 1, 1]), reshape(g, columns.isInside, [count, 1, cropWidth, 1]))
+  const isInside = binary(
+    g,
+    'And',
+    reshape(g, rows.isInside, [count, cropHeight, 1, 1]),
+    reshape(g, columns.isInside, [count, 1, cropWidth, 1]),
+  )
   const extrapolated = where(g, isInside, crops, scalar(g, attrs.extrapolationValue as number, image.type))
   return where(g, reshape(g, isThere, [count, 1, 1, 1]), extrapolated, scalar(g, 0, image.type))
 }
@@ -132,7 +143,11 @@ function cropAndResize({ g, input, attrs }: LoweringContext): Value {
 function rotate({ g, input, attrs }: LoweringContext): Value {
   const image = input('image')
   const [batch, height, width, channels] = image.shape
-  const { radians, fillValue, center } = attrs as { radians: number; fillValue: number | [number, number, number]; center: number | [number, number] }
+  const { radians, fillValue, center } = attrs as {
+    radians: number
+    fillValue: number | [number, number, number]
+    center: number | [number, number]
+  }
   const [centerX, centerY] = tf.backend_util.getImageCenter(center, height, width)
   const [sin, cos] = [Math.sin(radians), Math.cos(radians)]
   const sources = Array.from({ length: height * width }, (_, at) => {
@@ -142,10 +157,25 @@ function rotate({ g, input, attrs }: LoweringContext): Value {
     return sourceX >= 0 && sourceX < width && sourceY >= 0 && sourceY < height ? sourceY * width + sourceX : -1
   })
   const pixels = reshape(g, image, [batch, height * width, channels])
-  const moved = gather(g, pixels, constant(g, sources.map((at) => Math.max(0, at)), [height * width], 'int64'), 1)
+  const moved = gather(
+    g,
+    pixels,
+    constant(
+      g,
+      sources.map((at) => Math.max(0, at)),
+      [height * width],
+      'int64',
+    ),
+    1,
+  )
   const opaque = 255
   const colour = Array.from({ length: channels }, (_, c) => (typeof fillValue === 'number' ? fillValue : c === 3 ? opaque : fillValue[c]))
-  const isInside = constant(g, sources.map((at) => (at < 0 ? 0 : 1)), [height * width, 1], 'bool')
+  const isInside = constant(
+    g,
+    sources.map((at) => (at < 0 ? 0 : 1)),
+    [height * width, 1],
+    'bool',
+  )
   const typed = constant(g, image.type === 'int32' ? colour.map(Math.trunc) : colour, [channels], image.type)
   return reshape(g, where(g, isInside, moved, typed), image.shape)
 }
@@ -175,7 +205,12 @@ function mapCoordinate(g: Graph, x: Value, length: number, mode: FillMode): Valu
         binary(g, 'Sub', unary(g, 'Neg', up), number(1)),
       )
       const down = binary(g, 'Sub', x, binary(g, 'Mul', period, truncate(g, binary(g, 'Div', x, period))))
-      const above = where(g, binary(g, 'GreaterOrEqual', down, number(length)), binary(g, 'Sub', binary(g, 'Sub', period, down), number(1)), down)
+      const above = where(
+        g,
+        binary(g, 'GreaterOrEqual', down, number(length)),
+        binary(g, 'Sub', binary(g, 'Sub', period, down), number(1)),
+        down,
+      )
       return limited(below, above)
     }
     case 'wrap': {
@@ -216,7 +251,12 @@ function transform({ g, input, attrs }: LoweringContext): Value {
   const y = mapCoordinate(g, binary(g, 'Div', plane(3, coefficient(5)), divisor), height, fillMode)
 
   const pixels = reshape(g, image, [batch * height * width, channels])
-  const firstOfImage = constant(g, Array.from({ length: batch }, (_, i) => i * height * width), [batch, 1, 1], 'int32')
+  const firstOfImage = constant(
+    g,
+    Array.from({ length: batch }, (_, i) => i * height * width),
+    [batch, 1, 1],
+    'int32',
+  )
   const fill = number(fillValue)
   const column = (value: Value): Value => reshape(g, value, [...value.shape, 1])
   const read = (row: Value, col: Value): Value => {

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import '../index'
-import { deviation, kernel, sample } from './agreement'
+import { deviation, kernel, sample } from '../testing/index'
 
 const fallback = process.env.BPF_ONNX_FALLBACK
 beforeAll(() => {
@@ -24,7 +24,17 @@ describe('matrix products', () => {
   it('agree with the cpu backend for every batch and transpose, floats and integers', async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.constantFrom<[number[], number[]]>([[], []], [[2], [2]], [[1], [3]], [[3], [1]], [[1], [1]], [[2, 2], [2, 2]]),
+        fc.constantFrom<[number[], number[]]>(
+          [[], []],
+          [[2], [2]],
+          [[1], [3]],
+          [[3], [1]],
+          [[1], [1]],
+          [
+            [2, 2],
+            [2, 2],
+          ],
+        ),
         fc.tuple(sizes, sizes, sizes),
         fc.boolean(),
         fc.boolean(),
@@ -32,7 +42,9 @@ describe('matrix products', () => {
         seeds,
         async ([batchA, batchB], [m, k, n], transposeA, transposeB, integers, seed) => {
           const shapes = [swapped([...batchA, m, k], transposeA), swapped([...batchB, k, n], transposeB)]
-          const inputs = shapes.map((shape, i) => (integers ? { ...sample(shape, seed + i, 9), dtype: 'int32' as const } : sample(shape, seed + i)))
+          const inputs = shapes.map((shape, i) =>
+            integers ? { ...sample(shape, seed + i, 9), dtype: 'int32' as const } : sample(shape, seed + i),
+          )
           expect(await deviation(kernel('BatchMatMul', ['a', 'b'], { transposeA, transposeB }), inputs)).toBeLessThan(2e-6)
         },
       ),
@@ -61,7 +73,12 @@ describe('Einstein sums', () => {
     '%s agrees with the cpu backend',
     async (equation) => {
       const terms = equation.split('->')[0].split(',')
-      const inputs = terms.map((term, i) => sample([...term].map((letter) => extents[letter]), i + 1))
+      const inputs = terms.map((term, i) =>
+        sample(
+          [...term].map((letter) => extents[letter]),
+          i + 1,
+        ),
+      )
       expect(await deviation((tensors) => [tf.einsum(equation, ...tensors)], inputs)).toBeLessThan(2e-6)
     },
   )

@@ -52,7 +52,11 @@ function keepLetters(g: Graph, { value, letters }: Factor, wanted: (letter: stri
 }
 
 function arrange(g: Graph, { value, letters }: Factor, order: readonly string[]): Value {
-  return transpose(g, value, order.map((letter) => letters.indexOf(letter)))
+  return transpose(
+    g,
+    value,
+    order.map((letter) => letters.indexOf(letter)),
+  )
 }
 
 /** Multiplies two factors and sums over the letters that nothing else needs: one batched matrix product. */
@@ -80,7 +84,11 @@ function einsum({ g, list, attrs }: LoweringContext): Value {
   const values = list().map((value) => toNumber(g, value))
   // The checks, and their messages, are TensorFlow.js's.
   const { allDims, idDims } = tf.backend_util.decodeEinsumEquation(equation, values.length)
-  tf.backend_util.checkEinsumDimSizes(allDims.length, idDims, values.map(({ shape }) => ({ shape }) as unknown as tf.Tensor))
+  tf.backend_util.checkEinsumDimSizes(
+    allDims.length,
+    idDims,
+    values.map(({ shape }) => ({ shape }) as unknown as tf.Tensor),
+  )
   const [terms, output] = equation.split('->')
   const wanted = [...output]
   const factors = terms.split(',').map((term, i): Factor => ({ value: cast(g, values[i], values[0].type), letters: [...term] }))
@@ -88,7 +96,11 @@ function einsum({ g, list, attrs }: LoweringContext): Value {
     const later = new Set([...wanted, ...factors.slice(i + 2).flatMap(({ letters }) => letters)])
     return contract(g, product, factor, (letter) => later.has(letter))
   }, factors[0])
-  return arrange(g, keepLetters(g, last, (letter) => wanted.includes(letter)), wanted)
+  return arrange(
+    g,
+    keepLetters(g, last, (letter) => wanted.includes(letter)),
+    wanted,
+  )
 }
 
 function toNumber(g: Graph, x: Value): Value {
@@ -102,7 +114,13 @@ defineLowerings({
     const bias = optional('bias')
     const y = batchProduct(context)
     const biased = bias === undefined ? y : binary(g, 'Add', y, bias)
-    return activate(g, biased, attrs.activation as string | undefined, optional('preluActivationWeights'), attrs.leakyreluAlpha as number | undefined)
+    return activate(
+      g,
+      biased,
+      attrs.activation as string | undefined,
+      optional('preluActivationWeights'),
+      attrs.leakyreluAlpha as number | undefined,
+    )
   },
   Einsum: einsum,
 })

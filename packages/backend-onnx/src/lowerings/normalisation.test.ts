@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { beforeAll, expect, it } from 'vitest'
 import '../index'
 import './normalisation'
-import { deviation, kernel, sample } from './agreement'
+import { deviation, kernel, sample } from '../testing/index'
 
 beforeAll(() => {
   process.env.BPF_ONNX_FALLBACK = 'never'

@@ -5,7 +5,9 @@ import { defineLowerings, type LoweringContext } from '../lowering'
 /** Σ over the channels at most `radius` away. */
 function neighbourSum(g: Graph, x: Value, radius: number): Value {
   const channels = x.shape[x.shape.length - 1]
-  const band = Array.from({ length: channels * channels }, (_, at) => (Math.abs(Math.floor(at / channels) - (at % channels)) <= radius ? 1 : 0))
+  const band = Array.from({ length: channels * channels }, (_, at) =>
+    Math.abs(Math.floor(at / channels) - (at % channels)) <= radius ? 1 : 0,
+  )
   const flat = reshape(g, x, [sizeOf(x.shape) / channels, channels])
   return reshape(g, matmul(g, flat, constant(g, band, [channels, channels], x.type)), x.shape)
 }

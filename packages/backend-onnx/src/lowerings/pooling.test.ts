@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import '../index'
 import './pooling'
-import { deviation, kernel, sample } from './agreement'
+import { deviation, kernel, sample } from '../testing/index'
 
 beforeAll(() => {
   process.env.BPF_ONNX_FALLBACK = 'never'
@@ -20,7 +20,20 @@ function geometries(spatial: 2 | 3) {
     filterSize: spatial === 2 ? each(fc.integer({ min: 1, max: 3 })) : fc.integer({ min: 1, max: 3 }).map((n) => [n, n, n]),
     strides: each(fc.integer({ min: 1, max: 3 })),
     isDisjoint: fc.boolean(),
-    pad: fc.constantFrom('same', 'valid', ...(spatial === 2 ? ([[[0, 0], [0, 1], [1, 0], [0, 0]]] as const) : [])),
+    pad: fc.constantFrom(
+      'same',
+      'valid',
+      ...(spatial === 2
+        ? ([
+            [
+              [0, 0],
+              [0, 1],
+              [1, 0],
+              [0, 0],
+            ],
+          ] as const)
+        : []),
+    ),
     // Few levels, so that most windows have ties.
     levels: fc.constantFrom(undefined, 2, 4),
     seed: fc.integer({ min: 0, max: 1000 }),
@@ -42,8 +55,22 @@ describe.each([
   })
   const outShape = (shape: number[], attrs: ReturnType<typeof attributes>): number[] =>
     spatial === 2
-      ? tf.backend_util.computePool2DInfo(shape as never, attrs.filterSize as never, attrs.strides as never, 1, attrs.pad as 'same', 'floor').outShape
-      : tf.backend_util.computePool3DInfo(shape as never, attrs.filterSize as never, attrs.strides as never, 1, attrs.pad as 'same', 'floor').outShape
+      ? tf.backend_util.computePool2DInfo(
+          shape as never,
+          attrs.filterSize as never,
+          attrs.strides as never,
+          1,
+          attrs.pad as 'same',
+          'floor',
+        ).outShape
+      : tf.backend_util.computePool3DInfo(
+          shape as never,
+          attrs.filterSize as never,
+          attrs.strides as never,
+          1,
+          attrs.pad as 'same',
+          'floor',
+        ).outShape
 
   it.each(['MaxPool', 'AvgPool'])('%s and its gradient equal cpu, exactly the same entries at ties', async (pool) => {
     await fc.assert(
@@ -57,8 +84,14 @@ describe.each([
           expect(await deviation(kernel(`${pool}${suffix}`, ['x'], attrs), [x], precision)).toBeLessThan(tolerance)
           const [names, inputs] =
             pool === 'MaxPool'
-              ? [['dy', 'input', 'output'], [sample(out, seed + 1), x, sample(out, seed + 2)]]
-              : [['dy', 'input'], [sample(out, seed + 1), x]]
+              ? [
+                  ['dy', 'input', 'output'],
+                  [sample(out, seed + 1), x, sample(out, seed + 2)],
+                ]
+              : [
+                  ['dy', 'input'],
+                  [sample(out, seed + 1), x],
+                ]
           expect(await deviation(kernel(`${pool}${suffix}Grad`, names, attrs), inputs, precision)).toBeLessThan(tolerance)
         }
       }),
@@ -70,12 +103,16 @@ describe.each([
 describe('MaxPoolWithArgmax', () => {
   it('gives the position of the first maximum', async () => {
     await fc.assert(
-      fc.asyncProperty(geometries(2), fc.boolean(), async ({ batch, lengths, channels, filterSize, strides, pad, levels, seed }, includeBatchInIndex) => {
-        fc.pre(typeof pad === 'string' && (pad === 'same' || lengths.every((n, i) => n >= filterSize[i])))
-        const attrs = { filterSize, strides, pad, includeBatchInIndex }
-        const x = sample([batch, ...lengths, channels], seed, levels)
-        expect(await deviation(kernel('MaxPoolWithArgmax', ['x'], attrs), [x])).toBe(0)
-      }),
+      fc.asyncProperty(
+        geometries(2),
+        fc.boolean(),
+        async ({ batch, lengths, channels, filterSize, strides, pad, levels, seed }, includeBatchInIndex) => {
+          fc.pre(typeof pad === 'string' && (pad === 'same' || lengths.every((n, i) => n >= filterSize[i])))
+          const attrs = { filterSize, strides, pad, includeBatchInIndex }
+          const x = sample([batch, ...lengths, channels], seed, levels)
+          expect(await deviation(kernel('MaxPoolWithArgmax', ['x'], attrs), [x])).toBe(0)
+        },
+      ),
       runs,
     )
   })

@@ -3,7 +3,24 @@ import { binary, cast, concat, constant, expand, filled, reshape, where } from '
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type Lowering } from '../lowering'
 import { firstMatches } from './convolution'
-import { axes2d, axes3d, channelsFirst, channelsLast, cropSpatial, extent, inner, mapAxis, padSpatial, placeTap, sumUp, tapOf, taps, uncropSpatial, windowAttributes, type WindowAxis } from './windows'
+import {
+  axes2d,
+  axes3d,
+  channelsFirst,
+  channelsLast,
+  cropSpatial,
+  extent,
+  inner,
+  mapAxis,
+  padSpatial,
+  placeTap,
+  sumUp,
+  tapOf,
+  taps,
+  uncropSpatial,
+  windowAttributes,
+  type WindowAxis,
+} from './windows'
 
 interface PoolAttributes {
   filterSize: number | [number, number]
@@ -15,7 +32,9 @@ interface PoolAttributes {
 function axesOf(shape: readonly number[], attrs: Record<string, unknown>): WindowAxis[] {
   const { filterSize, strides, pad, dimRoundingMode } = attrs as unknown as PoolAttributes
   if (shape.length === 4) {
-    return axes2d(tf.backend_util.computePool2DInfo(shape as [number, number, number, number], filterSize, strides, 1, pad, dimRoundingMode))
+    return axes2d(
+      tf.backend_util.computePool2DInfo(shape as [number, number, number, number], filterSize, strides, 1, pad, dimRoundingMode),
+    )
   }
   return axes3d(
     tf.backend_util.computePool3DInfo(
@@ -65,17 +84,20 @@ function maxPool(g: Graph, x: Value, axes: readonly WindowAxis[]): Value {
 function interleave(g: Graph, shares: readonly Value[], shape: readonly number[], axes: readonly WindowAxis[]): Value {
   const covered = axes.map(({ windows, size }) => windows * size)
   // Innermost axis first: each run of `size` shares becomes one.
-  const joined = [...axes.keys()].reverse().reduce<Value[]>((parts, i) => {
-    const { size } = axes[i]
-    return Array.from({ length: parts.length / size }, (_, j) => {
-      const run = parts.slice(j * size, (j + 1) * size)
-      const at = i + 2
-      const columns = run.map((part) => reshape(g, part, [...part.shape.slice(0, at), 1, ...part.shape.slice(at)]))
-      const column = concat(g, columns, at)
-      const merged = [...column.shape.slice(0, i + 1), column.shape[i + 1] * size, ...column.shape.slice(at + 1)]
-      return reshape(g, column, merged)
-    })
-  }, [...shares])[0]
+  const joined = [...axes.keys()].reverse().reduce<Value[]>(
+    (parts, i) => {
+      const { size } = axes[i]
+      return Array.from({ length: parts.length / size }, (_, j) => {
+        const run = parts.slice(j * size, (j + 1) * size)
+        const at = i + 2
+        const columns = run.map((part) => reshape(g, part, [...part.shape.slice(0, at), 1, ...part.shape.slice(at)]))
+        const column = concat(g, columns, at)
+        const merged = [...column.shape.slice(0, i + 1), column.shape[i + 1] * size, ...column.shape.slice(at + 1)]
+        return reshape(g, column, merged)
+      })
+    },
+    [...shares],
+  )[0]
   const missing = axes.map(({ length }, i) => length - covered[i])
   if (missing.every((n) => n === 0)) return joined
   const pads = constant(g, [0, ...axes.map(() => 0), 0, 0, ...missing, 0], [2 * shape.length], 'int64')
@@ -92,7 +114,11 @@ function maxPoolGradient(g: Graph, dy: Value, x: Value, axes: readonly WindowAxi
   const greatest = maxPool(g, x, axes)
   const zero = filled(g, 0, [], dy.type)
   const shares = firstMatches(g, entries, greatest).map((isFirst) => where(g, isFirst, dy, zero))
-  if (!areDisjoint(axes)) return sumUp(g, shares.map((share, i) => placeTap(g, share, axes, offsets[i])))
+  if (!areDisjoint(axes))
+    return sumUp(
+      g,
+      shares.map((share, i) => placeTap(g, share, axes, offsets[i])),
+    )
   return interleave(g, isLast ? shares.reverse() : shares, x.shape, axes)
 }
 
@@ -100,7 +126,15 @@ function maxPoolGradient(g: Graph, dy: Value, x: Value, axes: readonly WindowAxi
 function scatterToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis[]): Value {
   const first = cropSpatial(g, channelsFirst(g, x), axes, 2)
   const shape = pooledShape(x, axes)
-  const [, indices] = g.ops('MaxPool', [first], [{ shape, type: x.type }, { shape, type: 'int64' }], windowAttributes(inner(axes)))
+  const [, indices] = g.ops(
+    'MaxPool',
+    [first],
+    [
+      { shape, type: x.type },
+      { shape, type: 'int64' },
+    ],
+    windowAttributes(inner(axes)),
+  )
   const count = sizeOf(shape)
   const zeros = expand(g, filled(g, 0, [1], dy.type), [sizeOf(first.shape)])
   const updates = reshape(g, channelsFirst(g, dy), [count])
@@ -138,7 +172,16 @@ function transposed(matrix: readonly (readonly number[])[]): number[][] {
 /** Averages over the real entries of each window: a mean along one axis after the other. */
 function averageByProducts(g: Graph, x: Value, axes: readonly WindowAxis[]): Value {
   return axes.reduce((y, axis, i) => {
-    const means = membership(axis).map((row) => row.map((entry) => entry / Math.max(1, row.reduce((a, b) => a + b, 0))))
+    const means = membership(axis).map((row) =>
+      row.map(
+        (entry) =>
+          entry /
+          Math.max(
+            1,
+            row.reduce((a, b) => a + b, 0),
+          ),
+      ),
+    )
     return mapAxis(g, y, i + 1, means)
   }, x)
 }
@@ -185,17 +228,33 @@ const maxPoolWithArgmax: Lowering = ({ g, input, attrs }) => {
   const padded = padSpatial(g, x, axes, -Infinity)
   const greatest = maxPool(g, x, axes)
   const offsets = taps(axes)
-  const matches = firstMatches(g, offsets.map((tap) => tapOf(g, padded, axes, tap)), greatest)
+  const matches = firstMatches(
+    g,
+    offsets.map((tap) => tapOf(g, padded, axes, tap)),
+    greatest,
+  )
   const [, windowRows, windowColumns] = greatest.shape
   const grid = (values: number[], shape: number[]): Value => constant(g, values, shape, 'int32')
   const positions = offsets.map(([r, c]) => {
-    const rows = grid(Array.from({ length: windowRows }, (_, i) => (i * axes[0].stride - axes[0].before + r) * width * channels), [windowRows, 1, 1])
-    const columns = grid(Array.from({ length: windowColumns }, (_, i) => (i * axes[1].stride - axes[1].before + c) * channels), [windowColumns, 1])
+    const rows = grid(
+      Array.from({ length: windowRows }, (_, i) => (i * axes[0].stride - axes[0].before + r) * width * channels),
+      [windowRows, 1, 1],
+    )
+    const columns = grid(
+      Array.from({ length: windowColumns }, (_, i) => (i * axes[1].stride - axes[1].before + c) * channels),
+      [windowColumns, 1],
+    )
     return binary(g, 'Add', rows, columns)
   })
-  const at = sumUp(g, matches.map((match, i) => binary(g, 'Mul', cast(g, match, 'int32'), positions[i])))
+  const at = sumUp(
+    g,
+    matches.map((match, i) => binary(g, 'Mul', cast(g, match, 'int32'), positions[i])),
+  )
   const within = binary(g, 'Add', at, grid([...Array(channels).keys()], [channels]))
-  const images = grid(Array.from({ length: batch }, (_, i) => i * height * width * channels), [batch, 1, 1, 1])
+  const images = grid(
+    Array.from({ length: batch }, (_, i) => i * height * width * channels),
+    [batch, 1, 1, 1],
+  )
   return [cast(g, greatest, input('x').type), attrs.includeBatchInIndex === true ? binary(g, 'Add', within, images) : within]
 }
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import '../index'
-import { deviation, kernel, sample, type Sample } from './agreement'
+import { deviation, kernel, sample, type Sample } from '../testing/index'
 
 const fallback = process.env.BPF_ONNX_FALLBACK
 beforeAll(() => {
@@ -59,7 +59,10 @@ describe('reductions', () => {
   it.each([1, 7, 16, 33, 100])('Max and Min of %i values hand NaN on wherever it stands', async (size) => {
     await tf.setBackend('onnx')
     for (const at of new Set([0, size >> 1, size - 1])) {
-      const rows = tf.tensor2d(Array.from({ length: 2 * size }, (_, i) => (i === at ? NaN : i)), [2, size])
+      const rows = tf.tensor2d(
+        Array.from({ length: 2 * size }, (_, i) => (i === at ? NaN : i)),
+        [2, size],
+      )
       expect([...tf.max(rows, 1).dataSync()]).toEqual([NaN, 2 * size - 1])
       expect([...tf.min(rows, 1).dataSync()]).toEqual([NaN, size])
       expect(tf.max(rows, 0).dataSync()[at]).toBeNaN()
@@ -68,13 +71,21 @@ describe('reductions', () => {
 
   it('Softmax and cumulative sums and products agree', async () => {
     await fc.assert(
-      fc.asyncProperty(shapes, fc.nat(3), fc.boolean(), fc.boolean(), fc.constantFrom<Dtype>('float32', 'int32'), seeds, async (shape, a, exclusive, reverse, dtype, seed) => {
-        const axis = a % shape.length
-        expect(await deviation(kernel('Softmax', ['logits'], { dim: -1 }), [sample(shape, seed)])).toBeLessThan(2e-6)
-        for (const name of ['Cumsum', 'Cumprod']) {
-          expect(await deviation(kernel(name, ['x'], { axis, exclusive, reverse }), [of(dtype, shape, seed)])).toBeLessThan(3e-6)
-        }
-      }),
+      fc.asyncProperty(
+        shapes,
+        fc.nat(3),
+        fc.boolean(),
+        fc.boolean(),
+        fc.constantFrom<Dtype>('float32', 'int32'),
+        seeds,
+        async (shape, a, exclusive, reverse, dtype, seed) => {
+          const axis = a % shape.length
+          expect(await deviation(kernel('Softmax', ['logits'], { dim: -1 }), [sample(shape, seed)])).toBeLessThan(2e-6)
+          for (const name of ['Cumsum', 'Cumprod']) {
+            expect(await deviation(kernel(name, ['x'], { axis, exclusive, reverse }), [of(dtype, shape, seed)])).toBeLessThan(3e-6)
+          }
+        },
+      ),
       { numRuns: 30 },
     )
   })
@@ -83,7 +94,13 @@ describe('reductions', () => {
 describe('in double precision', () => {
   it('sums keep 1e-14', async () => {
     const x = sample([5, 40], 3)
-    const fn = ([t]: tf.Tensor[]): tf.Tensor[] => [tf.sub(tf.sum(t, 1), tf.sum(t, 1)), tf.logSumExp(t, 1), tf.cumsum(t, 1), tf.cumprod(t, 1), tf.argMax(t, 1)]
+    const fn = ([t]: tf.Tensor[]): tf.Tensor[] => [
+      tf.sub(tf.sum(t, 1), tf.sum(t, 1)),
+      tf.logSumExp(t, 1),
+      tf.cumsum(t, 1),
+      tf.cumprod(t, 1),
+      tf.argMax(t, 1),
+    ]
     expect(await deviation(fn, [x], 'float64')).toBeLessThan(1e-6)
   })
 })

@@ -68,7 +68,12 @@ function cumulativeProduct({ g, input, attrs }: LoweringContext): Value {
   const length = x.shape[axis]
   const backwards = attrs.reverse === true
   const shifted = (value: Value, by: number): Value => {
-    const ones = filled(g, 1, x.shape.map((size, i) => (i === axis ? by : size)), x.type)
+    const ones = filled(
+      g,
+      1,
+      x.shape.map((size, i) => (i === axis ? by : size)),
+      x.type,
+    )
     const kept = slice(g, value, [axis], [backwards ? by : 0], [length - by])
     return concat(g, backwards ? [kept, ones] : [ones, kept], axis)
   }
@@ -85,7 +90,12 @@ function countRows(g: Graph, x: Value, weights: Value, size: number, binaryOutpu
   const bins = size + 1
   // Too large a value goes to a bin that is cut off, a negative one out of bounds, which the scatter refuses.
   const capped = binary(g, 'Min', cast(g, x, 'int64'), scalar(g, size, 'int64'))
-  const offsets = constant(g, Array.from({ length: rows }, (_, row) => row * bins), [rows, 1], 'int64')
+  const offsets = constant(
+    g,
+    Array.from({ length: rows }, (_, row) => row * bins),
+    [rows, 1],
+    'int64',
+  )
   const outside = scalar(g, 2 * rows * bins, 'int64')
   const negative = binary(g, 'Less', capped, scalar(g, 0, 'int64'))
   const checked = g.op('Where', [negative, outside, binary(g, 'Add', capped, offsets)], x.shape, 'int64')

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { trace } from '../index'
-import { deviation, kernel, sample, type Sample } from './agreement'
+import { deviation, kernel, sample, type Sample } from '../testing/index'
 
 const fallback = process.env.BPF_ONNX_FALLBACK
 beforeAll(() => {
@@ -90,7 +90,12 @@ describe('rearrangements agree exactly with the cpu backend', () => {
       const joined = tf.concat([tf.complex(a, b), tf.complex(c, d)], 0)
       return [tf.real(joined), tf.imag(joined), tf.imag(tf.reshape(tf.stack([joined, joined]), [-1]))]
     }
-    expect(await deviation(fn, [1, 2, 3, 4].map((seed) => sample([2, 3], seed)))).toBe(0)
+    expect(
+      await deviation(
+        fn,
+        [1, 2, 3, 4].map((seed) => sample([2, 3], seed)),
+      ),
+    ).toBe(0)
   })
 })
 
@@ -100,7 +105,10 @@ describe('captured tensors that share their data', () => {
     const flat = tf.tensor1d([1, 2, 3], 'int32')
     const column = tf.reshape(flat, [3, 1])
     const floats = tf.cast(flat, 'float32')
-    const traced = trace((x) => [tf.add(x, flat), tf.add(x, column), tf.mul(tf.cast(x, 'float32'), floats)], [{ shape: [3], dtype: 'int32' }])
+    const traced = trace(
+      (x) => [tf.add(x, flat), tf.add(x, column), tf.mul(tf.cast(x, 'float32'), floats)],
+      [{ shape: [3], dtype: 'int32' }],
+    )
     const [a, b, c] = traced.run([tf.tensor1d([10, 20, 30], 'int32')])
     expect([...a.dataSync()]).toEqual([11, 22, 33])
     expect([...b.dataSync()]).toEqual([11, 21, 31, 12, 22, 32, 13, 23, 33])
@@ -122,7 +130,8 @@ describe('mistakes are told as the cpu backend tells them', () => {
   it('in shapes', async () => {
     await tf.setBackend('onnx')
     const x = tf.ones([2, 3])
-    const run = (name: string, inputs: object, attrs: object) => () => tf.engine().runKernel(name, inputs as tf.NamedTensorMap, attrs as tf.NamedAttrMap)
+    const run = (name: string, inputs: object, attrs: object) => () =>
+      tf.engine().runKernel(name, inputs as tf.NamedTensorMap, attrs as tf.NamedAttrMap)
     expect(run('Slice', { x }, { begin: [0, 2], size: [2, 2] })).toThrow('begin[1] + size[1] (4) would overflow input.shape[1] (3)')
     expect(run('Concat', [x, tf.ones([2, 2])], { axis: 0 })).toThrow('Error in concat')
     expect(run('Pack', [x, tf.ones([2, 2])], { axis: 0 })).toThrow('matching shapes')

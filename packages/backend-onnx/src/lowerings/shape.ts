@@ -28,7 +28,11 @@ function joined(g: Graph, values: readonly AnyValue[], axis: number): AnyValue {
   const parts = nonEmpty.length === 0 ? values.slice(0, 1) : nonEmpty
   const along = (pick: (value: AnyValue) => Value): Value => {
     const picked = parts.map(pick)
-    return concat(g, picked.map((value) => cast(g, value, picked[0].type)), axis)
+    return concat(
+      g,
+      picked.map((value) => cast(g, value, picked[0].type)),
+      axis,
+    )
   }
   const [first] = parts
   if (!isComplex(first)) return along((value) => (isComplex(value) ? value.real : value))
@@ -85,7 +89,9 @@ defineLowerings({
       tf.util.assert(typeOf(value) === typeOf(values[0]), () => 'All tensors passed to stack must have matching dtypes')
     }
     const axis = positiveAxis(attrs.axis as number, shape.length + 1)
-    const lifted = values.map((value) => both(value, (part) => reshape(g, part, [...part.shape.slice(0, axis), 1, ...part.shape.slice(axis)])))
+    const lifted = values.map((value) =>
+      both(value, (part) => reshape(g, part, [...part.shape.slice(0, axis), 1, ...part.shape.slice(axis)])),
+    )
     return joined(g, lifted, axis)
   },
   Unpack: ({ g, input, attrs }) => {
@@ -109,7 +115,14 @@ defineLowerings({
     const x = input('x')
     const axes = reductionAxes(attrs.dims, x.shape.length)
     const sizes = axes.map((axis) => x.shape[axis])
-    return slice(g, x, axes, sizes.map((size) => size - 1), sizes, axes.map(() => -1))
+    return slice(
+      g,
+      x,
+      axes,
+      sizes.map((size) => size - 1),
+      sizes,
+      axes.map(() => -1),
+    )
   },
   StridedSlice: ({ g, input, attrs }) => {
     const x = input('x')

@@ -9,7 +9,12 @@ import { defineLowerings } from '../lowering'
 function search(g: Graph, sorted: Value, values: Value, side: 'left' | 'right'): Value {
   const [batch, length] = sorted.shape
   const flat = reshape(g, sorted, [batch * length])
-  const starts = constant(g, Array.from({ length: batch }, (_, row) => row * length), [batch, 1], 'int32')
+  const starts = constant(
+    g,
+    Array.from({ length: batch }, (_, row) => row * length),
+    [batch, 1],
+    'int32',
+  )
   const compare = side === 'left' ? 'Less' : 'LessOrEqual'
   let count = constant(g, Array<number>(batch).fill(0), [batch, 1], 'int32')
   for (let digit = 2 ** Math.floor(Math.log2(length)); digit >= 1; digit /= 2) {

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { trace } from '../index'
 import { float64Tensor } from '../trace'
-import { kernel, type Sample } from './agreement'
+import { kernel, type Sample } from '../testing/index'
 
 const fallback = process.env.BPF_ONNX_FALLBACK
 beforeAll(() => {
@@ -15,9 +15,44 @@ afterAll(() => {
 })
 
 const unaryKernels = [
-  'Abs', 'Acos', 'Acosh', 'Asin', 'Asinh', 'Atan', 'Atanh', 'Ceil', 'Cos', 'Cosh', 'Elu', 'Erf', 'Exp', 'Expm1', 'Floor', 'IsFinite', 'IsInf', 'IsNan',
-  'Log', 'Log1p', 'Neg', 'Reciprocal', 'Relu', 'Relu6', 'Round', 'Rsqrt', 'Selu', 'Sigmoid', 'Sign', 'Sin', 'Sinh', 'Softplus', 'Sqrt', 'Square', 'Tan',
-  'Tanh', 'OnesLike', 'ZerosLike',
+  'Abs',
+  'Acos',
+  'Acosh',
+  'Asin',
+  'Asinh',
+  'Atan',
+  'Atanh',
+  'Ceil',
+  'Cos',
+  'Cosh',
+  'Elu',
+  'Erf',
+  'Exp',
+  'Expm1',
+  'Floor',
+  'IsFinite',
+  'IsInf',
+  'IsNan',
+  'Log',
+  'Log1p',
+  'Neg',
+  'Reciprocal',
+  'Relu',
+  'Relu6',
+  'Round',
+  'Rsqrt',
+  'Selu',
+  'Sigmoid',
+  'Sign',
+  'Sin',
+  'Sinh',
+  'Softplus',
+  'Sqrt',
+  'Square',
+  'Tan',
+  'Tanh',
+  'OnesLike',
+  'ZerosLike',
 ]
 const withAttributes: [string, object][] = [
   ...unaryKernels.map((name): [string, object] => [name, {}]),
@@ -31,7 +66,11 @@ const withAttributes: [string, object][] = [
   ['Cast', { dtype: 'float32' }],
 ]
 
-async function results(name: string, attrs: object, { values, shape, dtype }: Sample): Promise<{ cpu: number[]; eager: number[]; compiled: number[] }> {
+async function results(
+  name: string,
+  attrs: object,
+  { values, shape, dtype }: Sample,
+): Promise<{ cpu: number[]; eager: number[]; compiled: number[] }> {
   const apply = kernel(name, ['x'], attrs)
   const read = (tensors: tf.Tensor[]): number[] => tensors.flatMap((tensor) => [...tensor.dataSync()])
   await tf.setBackend('cpu')
@@ -52,7 +91,32 @@ function expectClose(got: number[], wanted: number[], inputs: number[]): void {
 }
 
 describe('kernels of one float', () => {
-  const special = [NaN, Infinity, -Infinity, 0, -0, 1e-20, -1e-20, 1e-7, -1e-4, 0.3, -0.7, 0.5, 1, -1, 1.5, -1.5, 2.5, -2.5, 17, -17, 88, -88, 2e9, 3e38]
+  const special = [
+    NaN,
+    Infinity,
+    -Infinity,
+    0,
+    -0,
+    1e-20,
+    -1e-20,
+    1e-7,
+    -1e-4,
+    0.3,
+    -0.7,
+    0.5,
+    1,
+    -1,
+    1.5,
+    -1.5,
+    2.5,
+    -2.5,
+    17,
+    -17,
+    88,
+    -88,
+    2e9,
+    3e38,
+  ]
 
   it.each(withAttributes)('%s %o agrees with the cpu backend at special values', async (name, attrs) => {
     const { cpu, eager, compiled } = await results(name, attrs, { values: special, shape: [special.length] })
@@ -104,15 +168,31 @@ describe('in double precision', () => {
     [0.9, 0.7969082124228322],
     [1, 0.8427007929497149],
     [1.1, 0.8802050695740817],
-    [2.5, 0.9995930479825550],
+    [2.5, 0.999593047982555],
     [4, 0.9999999845827421],
     [7, 1],
   ]
   const points = [-30, -5, -1.7, -1, -0.9, -0.3, -1e-3, -1e-9, 1e-12, 1e-5, 0.2, 0.66, 0.7, 0.99, 1, 1.2, 2, 2.5, 10, 40, 1e5, 1e12]
   const exact: Record<string, (x: number) => number> = {
-    Acos: Math.acos, Acosh: Math.acosh, Asin: Math.asin, Asinh: Math.asinh, Atan: Math.atan, Atanh: Math.atanh, Cos: Math.cos, Cosh: Math.cosh,
-    Elu: (x) => (x >= 0 ? x : Math.expm1(x)), Exp: Math.exp, Expm1: Math.expm1, Log: Math.log, Log1p: Math.log1p, Sin: Math.sin, Sinh: Math.sinh,
-    Softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))), Sqrt: Math.sqrt, Tan: Math.tan, Tanh: Math.tanh,
+    Acos: Math.acos,
+    Acosh: Math.acosh,
+    Asin: Math.asin,
+    Asinh: Math.asinh,
+    Atan: Math.atan,
+    Atanh: Math.atanh,
+    Cos: Math.cos,
+    Cosh: Math.cosh,
+    Elu: (x) => (x >= 0 ? x : Math.expm1(x)),
+    Exp: Math.exp,
+    Expm1: Math.expm1,
+    Log: Math.log,
+    Log1p: Math.log1p,
+    Sin: Math.sin,
+    Sinh: Math.sinh,
+    Softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
+    Sqrt: Math.sqrt,
+    Tan: Math.tan,
+    Tanh: Math.tanh,
     Sigmoid: (x) => 1 / (1 + Math.exp(-x)),
     Selu: (x) => 1.0507009873554805 * (x >= 0 ? x : 1.6732632423543772 * Math.expm1(x)),
   }
@@ -137,9 +217,15 @@ describe('in double precision', () => {
   })
 
   it('erf is good to 1e-14', async () => {
-    const got = await inDouble('Erf', erfReference.map(([x]) => x))
+    const got = await inDouble(
+      'Erf',
+      erfReference.map(([x]) => x),
+    )
     erfReference.forEach(([, y], i) => expect(Math.abs(got[i] - y)).toBeLessThan(1e-14 * y))
-    const mirrored = await inDouble('Erf', erfReference.map(([x]) => -x))
+    const mirrored = await inDouble(
+      'Erf',
+      erfReference.map(([x]) => -x),
+    )
     mirrored.forEach((y, i) => expect(y).toBe(-got[i]))
   })
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { trace } from '../index'
 import { float64Tensor } from '../trace'
-import { deviation, kernel, sample } from './agreement'
+import { deviation, kernel, sample } from '../testing/index'
 
 const fallback = process.env.BPF_ONNX_FALLBACK
 beforeAll(() => {
@@ -46,7 +46,14 @@ describe('Fourier transforms', () => {
     await tf.setBackend('onnx')
     const [real, imag] = [1, 2].map((seed) => Float64Array.from(sample([length], seed).values))
     const shape = [1, length]
-    const traced = trace((re, im) => transformed('FFT')([re, im]), [{ shape, dtype: 'float32' }, { shape, dtype: 'float32' }], { precision: 'float64' })
+    const traced = trace(
+      (re, im) => transformed('FFT')([re, im]),
+      [
+        { shape, dtype: 'float32' },
+        { shape, dtype: 'float32' },
+      ],
+      { precision: 'float64' },
+    )
     const got = traced.run([float64Tensor(real, shape), float64Tensor(imag, shape)]).map((tensor) => tensor.dataSync())
     traced.dispose()
     const wanted = definition(real, imag)
@@ -58,7 +65,9 @@ describe('Fourier transforms', () => {
     await tf.setBackend('onnx')
     const { values } = sample([1, 1009], 4)
     const y = tf.ifft(tf.fft(tf.complex(tf.tensor2d(values, [1, 1009]), tf.zeros([1, 1009]))))
-    tf.real(y).dataSync().forEach((value, i) => expect(Math.abs(value - values[i])).toBeLessThan(5e-6))
+    tf.real(y)
+      .dataSync()
+      .forEach((value, i) => expect(Math.abs(value - values[i])).toBeLessThan(5e-6))
   })
 
   it('of real signals and their inverse agree', async () => {

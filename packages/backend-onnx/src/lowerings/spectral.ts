@@ -9,6 +9,8 @@ import { defineLowerings, isComplex, type ComplexValue, type Lowering } from '..
 
 /** Up to this length one product with the whole matrix. */
 const directLength = 64
+/** Up to this length a product from the left, one per row, beats one large product between two transpositions. */
+const leftLength = 32
 /** Lengths without a useful divisor go by one product up to here, beyond by Bluestein's convolution. */
 const directPrime = 512
 
@@ -39,8 +41,8 @@ function both(x: ComplexValue, rearrange: (part: Value) => Value): ComplexValue 
   return { real: rearrange(x.real), imag: rearrange(x.imag) }
 }
 
-/** One product: [re, im] [n, 2m] with [[C, S], [−S, C]]; `sign` is −1 forwards. */
-function direct(g: Graph, x: ComplexValue, length: number, sign: 1 | -1): ComplexValue {
+/** The real matrix [[C, S], [−S, C]] that [re, im] [n, 2m] is multiplied with from the right; `sign` is −1 forwards. */
+function fourierMatrix(g: Graph, length: number, sign: 1 | -1): Value {
   const width = 2 * length
   const matrix = new Array<number>(width * width)
   for (let j = 0; j < length; j++) {
@@ -53,8 +55,16 @@ function direct(g: Graph, x: ComplexValue, length: number, sign: 1 | -1): Comple
       matrix[(length + j) * width + length + k] = c
     }
   }
-  const product = matmul(g, concat(g, [x.real, x.imag], 1), floats(g, matrix, [width, width]))
-  return { real: slice(g, product, [1], [0], [length]), imag: slice(g, product, [1], [length], [length]) }
+  return floats(g, matrix, [width, width])
+}
+
+function halves(g: Graph, x: Value, axis: number): ComplexValue {
+  const length = x.shape[axis] / 2
+  return { real: slice(g, x, [axis], [0], [length]), imag: slice(g, x, [axis], [length], [length]) }
+}
+
+function direct(g: Graph, x: ComplexValue, length: number, sign: 1 | -1): ComplexValue {
+  return halves(g, matmul(g, concat(g, [x.real, x.imag], 1), fourierMatrix(g, length, sign)), 1)
 }
 
 /** The divisor next below the square root. */
@@ -70,17 +80,39 @@ function divisorOf(length: number): number {
 function fourStep(g: Graph, x: ComplexValue, length: number, p: number, sign: 1 | -1): ComplexValue {
   const q = length / p
   const rows = x.real.shape[0]
-  const columns = both(x, (part) => reshape(g, transpose(g, reshape(g, part, [rows, p, q]), [0, 2, 1]), [rows * q, p]))
-  const first = transform(g, columns, p, sign)
-  const turns = Array.from({ length: q * p }, (_, i) => angle(Math.floor(i / p) * (i % p), length))
-  const twisted = multiply(
+  const turns = Array.from({ length: p * q }, (_, i) => angle(Math.floor(i / q) * (i % q), length))
+  const twists = [
+    floats(g, turns.map(Math.cos), [p, q]),
+    floats(
+      g,
+      turns.map((turn) => sign * Math.sin(turn)),
+      [p, q],
+    ),
+  ] as const
+  const first = columnTransform(
     g,
-    both(first, (part) => reshape(g, part, [rows, q, p])),
-    floats(g, turns.map(Math.cos), [q, p]),
-    floats(g, turns.map((turn) => sign * Math.sin(turn)), [q, p]),
+    both(x, (part) => reshape(g, part, [rows, p, q])),
+    sign,
   )
-  const second = transform(g, both(twisted, (part) => reshape(g, transpose(g, part, [0, 2, 1]), [rows * p, q])), q, sign)
+  const twisted = multiply(g, first, ...twists)
+  const second = transform(
+    g,
+    both(twisted, (part) => reshape(g, part, [rows * p, q])),
+    q,
+    sign,
+  )
   return both(second, (part) => reshape(g, transpose(g, reshape(g, part, [rows, p, q]), [0, 2, 1]), [rows, length]))
+}
+
+/** Transforms of the middle axis of [rows, p, q]; short ones by a product from the left, which moves nothing. */
+function columnTransform(g: Graph, x: ComplexValue, sign: 1 | -1): ComplexValue {
+  const [rows, p, q] = x.real.shape
+  if (p <= leftLength) {
+    const matrix = transpose(g, fourierMatrix(g, p, sign), [1, 0])
+    return halves(g, matmul(g, matrix, concat(g, [x.real, x.imag], 1)), 1)
+  }
+  const columns = both(x, (part) => reshape(g, transpose(g, part, [0, 2, 1]), [rows * q, p]))
+  return both(transform(g, columns, p, sign), (part) => transpose(g, reshape(g, part, [rows, q, p]), [0, 2, 1]))
 }
 
 /** In-place radix-2 transform of host values. */
@@ -129,8 +161,18 @@ function bluestein(g: Graph, x: ComplexValue, length: number, sign: 1 | -1): Com
   }
   hostTransform(filterReal, filterImag)
   const [c, s] = [floats(g, cosines, [length]), floats(g, sines, [length])]
-  const chirped = both(multiply(g, x, c, s), (part) => pad(g, part, [[0, 0], [0, padded - length]]))
-  const spectrum = multiply(g, transform(g, chirped, padded, -1), floats(g, [...filterReal], [padded]), floats(g, [...filterImag], [padded]))
+  const chirped = both(multiply(g, x, c, s), (part) =>
+    pad(g, part, [
+      [0, 0],
+      [0, padded - length],
+    ]),
+  )
+  const spectrum = multiply(
+    g,
+    transform(g, chirped, padded, -1),
+    floats(g, [...filterReal], [padded]),
+    floats(g, [...filterImag], [padded]),
+  )
   const convolved = both(transform(g, spectrum, padded, 1), (part) => slice(g, part, [1], [0], [length]))
   return scale(g, multiply(g, convolved, c, s), 1 / padded)
 }
@@ -156,7 +198,12 @@ function fourier(sign: 1 | -1): Lowering {
     const { shape } = x.real
     const length = shape[shape.length - 1]
     const rows = shape.slice(0, -1).reduce((product, size) => product * size, 1)
-    const y = transform(g, both(x, (part) => reshape(g, part, [rows, length])), length, sign)
+    const y = transform(
+      g,
+      both(x, (part) => reshape(g, part, [rows, length])),
+      length,
+      sign,
+    )
     const scaled = sign === 1 ? scale(g, y, 1 / length) : y
     return both(scaled, (part) => reshape(g, part, shape))
   }

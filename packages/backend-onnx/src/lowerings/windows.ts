@@ -57,7 +57,10 @@ export function channelsLast(g: Graph, x: Value): Value {
 }
 
 /** The window attributes that Conv and the pools share. */
-export function windowAttributes(axes: readonly WindowAxis[], given: Partial<Record<'strides' | 'dilations', readonly number[]>> = {}): Attributes {
+export function windowAttributes(
+  axes: readonly WindowAxis[],
+  given: Partial<Record<'strides' | 'dilations', readonly number[]>> = {},
+): Attributes {
   return {
     kernel_shape: { ints: axes.map(({ size }) => size) },
     strides: { ints: given.strides ?? axes.map(({ stride }) => stride) },
@@ -126,11 +129,19 @@ export function placeTap(g: Graph, entries: Value, axes: readonly WindowAxis[], 
     const head = x.shape.slice(0, at)
     const tail = x.shape.slice(at + 1)
     const column = reshape(g, x, [...head, windows, 1, ...tail])
-    const spaced = pad(g, column, column.shape.map((_, j): [number, number] => [0, j === at + 1 ? stride - 1 : 0]))
+    const spaced = pad(
+      g,
+      column,
+      column.shape.map((_, j): [number, number] => [0, j === at + 1 ? stride - 1 : 0]),
+    )
     const line = reshape(g, spaced, [...head, windows * stride, ...tail])
     const start = tap[i] * dilation - before
     const end = start + windows * stride
-    const padded = pad(g, line, line.shape.map((_, j): [number, number] => (j === at ? [Math.max(0, start), Math.max(0, length - end)] : [0, 0])))
+    const padded = pad(
+      g,
+      line,
+      line.shape.map((_, j): [number, number] => (j === at ? [Math.max(0, start), Math.max(0, length - end)] : [0, 0])),
+    )
     return slice(g, padded, [at], [Math.max(0, -start)], [length])
   }, entries)
 }

@@ -20,4 +20,14 @@ export { parseIdx } from './idx'
 export { parseCifar10, parseCifar100 } from './cifar'
 export { parseCsv, type CategoricalColumn, type Column, type CsvOptions, type NumericColumn, type Table } from './csv'
 export { parseNpy, parseNpz } from './npy'
-export { readLabels, readMatrix, readVector, type LabelsInput, type MatrixData, type MatrixInput, type NumericArray, type ReadMatrixOptions, type VectorInput } from './array-input'
+export {
+  readLabels,
+  readMatrix,
+  readVector,
+  type LabelsInput,
+  type MatrixData,
+  type MatrixInput,
+  type NumericArray,
+  type ReadMatrixOptions,
+  type VectorInput,
+} from './array-input'

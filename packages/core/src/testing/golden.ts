@@ -56,7 +56,12 @@ export function goldenCases(folder: URL, prefix: string): GoldenCase[] {
   const replacement = env?.BPF_GOLDEN_DIR
   const dir = replacement || fileURLToPath(folder)
   const number = prefix.slice(0, prefix.indexOf('-') + 1)
-  const files = fs.existsSync(dir) ? fs.readdirSync(dir).filter((name) => name.startsWith(number) && name.endsWith('.json')).sort() : []
+  const files = fs.existsSync(dir)
+    ? fs
+        .readdirSync(dir)
+        .filter((name) => name.startsWith(number) && name.endsWith('.json'))
+        .sort()
+    : []
   if (files.length === 0 && !replacement) throw new DataError(`no golden file ${prefix}.json in ${dir}`)
   return files.flatMap((name) => (JSON.parse(fs.readFileSync(join(dir, name), 'utf8')) as { cases: GoldenCase[] }).cases)
 }

@@ -5,4 +5,13 @@ export {
   type LearnerContractOptions,
   type StagedContractOptions,
 } from './learner-contract'
-export { float32Tolerance, goldenArray, goldenCases, isGoldenArray, mismatch, type GoldenArray, type GoldenCase, type Tolerance } from './golden'
+export {
+  float32Tolerance,
+  goldenArray,
+  goldenCases,
+  isGoldenArray,
+  mismatch,
+  type GoldenArray,
+  type GoldenCase,
+  type Tolerance,
+} from './golden'

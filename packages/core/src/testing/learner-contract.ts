@@ -78,7 +78,14 @@ function mapFloats<Batch extends Tree>(fn: (leaf: tf.Tensor) => tf.Tensor, batch
 }
 
 const lengthenLastAxis = (leaf: tf.Tensor): tf.Tensor =>
-  leaf.rank < 2 ? leaf.clone() : tf.tidy(() => tf.pad(leaf, leaf.shape.map((_, i) => [0, i === leaf.rank - 1 ? 1 : 0] as [number, number])))
+  leaf.rank < 2
+    ? leaf.clone()
+    : tf.tidy(() =>
+        tf.pad(
+          leaf,
+          leaf.shape.map((_, i) => [0, i === leaf.rank - 1 ? 1 : 0] as [number, number]),
+        ),
+      )
 
 /** A dataset whose every batch went through `change`. */
 function changed<Batch extends Tree>(dataset: Dataset<Batch>, change: (batch: Batch, index: number) => Batch): Dataset<Batch> {
@@ -116,7 +123,8 @@ export function learnerContract<State extends Tree, Batch extends Tree, Aux>(
   options: LearnerContractOptions<State, Batch, Aux>,
 ): ContractCheck[] {
   const { learner, dataset, steps = 11 } = options
-  const train = async (extra: Partial<FitOptions<State, Batch>> = {}) => fit(learner(), dataset(), { steps, seed: 7, stepsPerCall: 1, ...extra })
+  const train = async (extra: Partial<FitOptions<State, Batch>> = {}) =>
+    fit(learner(), dataset(), { steps, seed: 7, stepsPerCall: 1, ...extra })
 
   /** A fresh state and one batch, made by hand. */
   const setUp = async (): Promise<{ method: Learner<State, Batch, Aux>; state: LearnerState<State>; batch: Batch }> => {
@@ -143,7 +151,9 @@ export function learnerContract<State extends Tree, Batch extends Tree, Aux>(
       async run() {
         const { method, state, batch } = await setUp()
         const eager = tidy(() => method.step(state.tensors, batch, key(3)))
-        const compiled = compile((tensors: State, data: Batch, k: typeof stepKey) => method.step(tensors, data, k), { traceable: method.traceable })
+        const compiled = compile((tensors: State, data: Batch, k: typeof stepKey) => method.step(tensors, data, k), {
+          traceable: method.traceable,
+        })
         const stepKey = key(3)
         const again = compiled(state.tensors, batch, stepKey)
         const difference = relativeDifference(eager.tensors, again.tensors)
@@ -182,7 +192,10 @@ export function learnerContract<State extends Tree, Batch extends Tree, Aux>(
       async run() {
         const run = await train({ ...abortAfter(3), steps: 1000 })
         assert(run.reason === 'aborted' && run.step === 3, `expected an abort at step 3, got '${run.reason}' at ${run.step}`)
-        assert(leaves(run.state.tensors).every((leaf) => !leaf.isDisposed), 'a tensor of the state is disposed')
+        assert(
+          leaves(run.state.tensors).every((leaf) => !leaf.isDisposed),
+          'a tensor of the state is disposed',
+        )
         dispose(run.state.tensors)
       },
     },
@@ -219,10 +232,16 @@ export function learnerContract<State extends Tree, Batch extends Tree, Aux>(
         for (const leaf of [...leaves(state.tensors), ...leaves(batch)]) assert(!leaf.isDisposed, 'step disposed one of its arguments')
         for (const [path, old] of before) {
           const now = values(state.tensors).get(path)
-          assert(old.every((value, i) => Object.is(value, now?.[i])), `step changed its argument at '${path}'`)
+          assert(
+            old.every((value, i) => Object.is(value, now?.[i])),
+            `step changed its argument at '${path}'`,
+          )
         }
         assert(signature(next.tensors) === signature(state.tensors), 'step changed structure, dtypes or shapes of the state')
-        assert(leaves(next.metrics).every((leaf) => leaf.size === 1), 'a metric is not a scalar')
+        assert(
+          leaves(next.metrics).every((leaf) => leaf.size === 1),
+          'a metric is not a scalar',
+        )
       },
     },
     {
@@ -253,7 +272,9 @@ export function learnerContract<State extends Tree, Batch extends Tree, Aux>(
           failed = true
         }
         assert(failed, 'step accepted a batch of another feature size')
-        const later = changed(dataset(), (item, index) => (index === 1 ? (options.wrongShape?.(item) ?? mapFloats(lengthenLastAxis, item)) : item))
+        const later = changed(dataset(), (item, index) =>
+          index === 1 ? (options.wrongShape?.(item) ?? mapFloats(lengthenLastAxis, item)) : item,
+        )
         try {
           dispose((await fit(learner(), later, { steps, seed: 7 })).state.tensors)
         } catch (error) {
@@ -285,7 +306,10 @@ export function learnerContract<State extends Tree, Batch extends Tree, Aux>(
         }
         const again = await evaluateLearner(method as Learner<State, Batch, unknown>, state.tensors, padded, key(5))
         for (const [name, value] of Object.entries(once)) {
-          assert(Math.abs(value - again[name]) <= 1e-5 * Math.max(1, Math.abs(value)), `${name} is ${again[name]} with other padding, expected ${value}`)
+          assert(
+            Math.abs(value - again[name]) <= 1e-5 * Math.max(1, Math.abs(value)),
+            `${name} is ${again[name]} with other padding, expected ${value}`,
+          )
         }
       },
     })
@@ -386,8 +410,10 @@ function failAfter(store: CheckpointStore, saves: number): CheckpointStore {
 async function countSaves(train: (extra: FitStagesOptions) => Promise<{ state: LearnerState<Tree> }>): Promise<number> {
   let count = 0
   const store = memoryCheckpoints()
-  const run = await train({ checkpoints: { load: () => store.load(), save: async (checkpoint, info) => (count++, store.save(checkpoint, info)) }, checkpointEvery: 2 })
+  const run = await train({
+    checkpoints: { load: () => store.load(), save: async (checkpoint, info) => (count++, store.save(checkpoint, info)) },
+    checkpointEvery: 2,
+  })
   dispose(run.state.tensors)
   return count
 }
-

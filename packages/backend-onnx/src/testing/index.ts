@@ -25,8 +25,14 @@ function made({ values, shape, dtype = 'float32' }: Sample): tf.Tensor {
 
 type Fn = (inputs: tf.Tensor[]) => tf.Tensor[]
 
-async function on(backend: string, samples: Sample[], run: (inputs: tf.Tensor[]) => tf.Tensor[]): Promise<{ shape: number[]; values: number[] }[]> {
+async function on(
+  backend: string,
+  samples: Sample[],
+  run: (inputs: tf.Tensor[]) => tf.Tensor[],
+): Promise<{ shape: number[]; values: number[] }[]> {
   await tf.setBackend(backend)
+  // The cpu backend would advise to install tfjs-node.
+  if (backend === 'cpu') (tf.backend() as unknown as { firstUse: boolean }).firstUse = false
   const outputs = tf.tidy(() => run(samples.map(made)))
   const read = outputs.map((tensor) => ({ shape: tensor.shape, values: Array.from(tensor.dataSync()) }))
   tf.dispose(outputs)
@@ -55,7 +61,10 @@ export async function deviation(fn: Fn, samples: Sample[], precision: 'float32' 
   return pairs.reduce((worst, [got, wanted]) => {
     if (got.shape.join() !== wanted.shape.join()) return Infinity
     const scale = Math.max(1e-3, greatest(wanted.values))
-    const error = got.values.reduce((max, value, i) => Math.max(max, Object.is(value, wanted.values[i]) ? 0 : Math.abs(value - wanted.values[i])), 0)
+    const error = got.values.reduce(
+      (max, value, i) => Math.max(max, Object.is(value, wanted.values[i]) ? 0 : Math.abs(value - wanted.values[i])),
+      0,
+    )
     return Math.max(worst, Number.isNaN(error) ? Infinity : error / scale)
   }, 0)
 }

@@ -1,11 +1,13 @@
+import { trace } from '@bpf/backend-onnx'
+import { deviation, sample, type Sample } from '@bpf/backend-onnx/testing'
 import * as tf from '@tensorflow/tfjs-core'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { registerGradients } from '/work/main/packages/core/src/grad/registry'
-import { trace } from '../index'
-import { deviation, sample, type Sample } from './agreement'
+import { useBackend } from '../backend'
+import { float64Tensor } from '../compile'
 
-beforeAll(() => {
-  registerGradients()
+beforeAll(async () => {
+  await useBackend('cpu')
+  await useBackend('onnx')
 })
 
 type Fn = (...inputs: tf.Tensor[]) => tf.Tensor
@@ -23,8 +25,33 @@ const places = tf.tensor2d([0, 3, 3], [3, 1], 'int32')
 const cases: [string, Fn, Sample[]][] = [
   ...(
     [
-      'acos', 'asin', 'asinh', 'atan', 'atanh', 'cos', 'cosh', 'elu', 'erf', 'exp', 'expm1', 'log', 'log1p', 'neg', 'reciprocal', 'relu', 'rsqrt', 'selu', 'sigmoid',
-      'sin', 'sinh', 'softplus', 'sqrt', 'square', 'tan', 'tanh', 'abs',
+      'acos',
+      'asin',
+      'asinh',
+      'atan',
+      'atanh',
+      'cos',
+      'cosh',
+      'elu',
+      'erf',
+      'exp',
+      'expm1',
+      'log',
+      'log1p',
+      'neg',
+      'reciprocal',
+      'relu',
+      'rsqrt',
+      'selu',
+      'sigmoid',
+      'sin',
+      'sinh',
+      'softplus',
+      'sqrt',
+      'square',
+      'tan',
+      'tanh',
+      'abs',
     ] as const
   ).map((name): [string, Fn, Sample[]] => [name, (x) => tf[name](x), [positive(matrix, 1)]]),
   ['acosh', (x) => tf.acosh(tf.add(x, 1.5)), [positive(matrix, 1)]],
@@ -57,7 +84,15 @@ const cases: [string, Fn, Sample[]][] = [
   ['reshape and transpose', (x) => tf.transpose(tf.reshape(x, [2, 6])), [sample(matrix, 1)]],
   ['slice', (x) => tf.slice(x, [1, 1], [2, 2]), [sample(matrix, 1)]],
   ['stridedSlice', (x) => tf.stridedSlice(x, [0, 3], [3, 0], [2, -1]), [sample(matrix, 1)]],
-  ['pad', (x) => tf.pad(x, [[1, 0], [0, 2]]), [sample(matrix, 1)]],
+  [
+    'pad',
+    (x) =>
+      tf.pad(x, [
+        [1, 0],
+        [0, 2],
+      ]),
+    [sample(matrix, 1)],
+  ],
   ['tile', (x) => tf.tile(x, [2, 3]), [sample(matrix, 1)]],
   ['concat', (a, b) => tf.concat([a, b], 1), [sample(matrix, 1), sample([3, 2], 2)]],
   ['stack', (a, b) => tf.stack([a, b], 1), [sample(matrix, 1), sample(matrix, 2)]],
@@ -85,7 +120,9 @@ describe('gradients, eager and compiled, agree with the cpu backend', () => {
   })
 
   it('second ones compile too', async () => {
-    const second = (inputs: tf.Tensor[]): tf.Tensor[] => [tf.grad((x) => tf.sum(tf.square(tf.grad((y) => tf.sum(tf.mul(tf.tanh(y), tf.sigmoid(y))))(x))))(inputs[0])]
+    const second = (inputs: tf.Tensor[]): tf.Tensor[] => [
+      tf.grad((x) => tf.sum(tf.square(tf.grad((y) => tf.sum(tf.mul(tf.tanh(y), tf.sigmoid(y))))(x))))(inputs[0]),
+    ]
     expect(await deviation(second, [sample(matrix, 7)])).toBeLessThan(1e-5)
   })
 })
@@ -100,7 +137,6 @@ describe('compiled gradients in double precision', () => {
     }
     const value = trace((...x) => [loss(...x)], specs, { precision: 'float64' })
     const gradient = trace((...x) => tf.grads(loss as (...x: tf.Tensor[]) => tf.Scalar)(x), specs, { precision: 'float64' })
-    const { float64Tensor } = await import('../trace')
     const arrays = samples.map(({ values }) => Float64Array.from(values))
     const tensors = (): tf.Tensor[] => arrays.map((array, i) => float64Tensor(array.slice(), samples[i].shape))
     const at = (): number => value.run(tensors())[0].dataSync()[0]
