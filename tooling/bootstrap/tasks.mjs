@@ -50,6 +50,8 @@ const tasks = {
     return args.length > 0 ? longTests : Math.max(longTests, await nodeMatrix())
   },
   'test:node-matrix': () => inOrder(() => tasks.pack(), nodeMatrix),
+  // TensorFlow.js's own kernel tests against a backend.
+  conformance: (args) => status(runNode(join(root, 'packages/backend-onnx/conformance/run.mjs'), args, { cwd: userFolder })),
   lint: () =>
     inOrder(
       () => turbo('lint'),

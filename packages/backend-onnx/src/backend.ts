@@ -348,7 +348,8 @@ export function valuesAs(values: unknown, type: ElementType): ArrayBufferView {
   return values instanceof wanted ? values : wanted.from(values as ArrayLike<number>)
 }
 
-function isVariable(tensor: tf.TensorInfo): tensor is tf.Variable {
+/** Whether a tensor is a variable, whose values are read when a function runs. */
+export function isVariable(tensor: tf.TensorInfo): tensor is tf.Variable {
   return tensor instanceof tf.Variable
 }
 

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core'
+import type * as tf from '@tensorflow/tfjs-core'
 import { elementTypeOf, type HostRead, type OnnxBackend, type Tracer } from './backend'
 import { tracingError } from './errors'
 import type { Graph, Spec, Value } from './graph'

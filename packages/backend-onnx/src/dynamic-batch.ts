@@ -1,5 +1,5 @@
 import { optionError } from './errors'
-import { type Attribute, type ElementType, type GraphProto, type NodeProto, type TensorProto, type ValueProto } from './proto'
+import type { Attribute, ElementType, GraphProto, NodeProto, TensorProto, ValueProto } from './proto'
 
 /**
  * Makes the first axis of every input symbolic. Traced graphs have static shapes, so the same function is traced with

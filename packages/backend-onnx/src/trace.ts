@@ -1,5 +1,15 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { elementTypeOf, dtypeOf, finalOutput, threadsFor, type HostRead, type OnnxBackend, type Tracer, valuesAs } from './backend'
+import {
+  elementTypeOf,
+  dtypeOf,
+  finalOutput,
+  isVariable,
+  threadsFor,
+  type HostRead,
+  type OnnxBackend,
+  type Tracer,
+  valuesAs,
+} from './backend'
 import { backendError, tracingError } from './errors'
 import { createGraph, sizeOf, type ConstantData, type Graph, type Value } from './graph'
 import { concat, filled, int64, reshape } from './emit'
@@ -67,7 +77,7 @@ export function makeTracer(backend: OnnxBackend, graph: Graph, hidden: HiddenInp
       return value
     },
     capture(tensor) {
-      if (tensor instanceof tf.Variable) {
+      if (isVariable(tensor)) {
         const found = captured.get(tensor)
         if (found !== undefined) return found
         const value = graph.input({ shape: tensor.shape, type: elementTypeOf(tensor.dtype, graph.float) }, 'variable')

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core'
+import type * as tf from '@tensorflow/tfjs-core'
 import { binary, matmul, pad, reshape, slice, transpose } from '../emit'
 import { sizeOf, type Attributes, type Graph, type Value } from '../graph'
 
