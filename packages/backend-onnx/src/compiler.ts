@@ -1,5 +1,7 @@
 import { account } from './account'
 import { graphCond, graphScan, graphWhile } from './control'
+import { exportOnnx, loadOnnx } from './model-file'
+import { graphWords } from './random'
 import { float64Tensor, hostInput, isTracing, keepUntilTraced, trace } from './trace'
 
 /** What a package on top of this one (`@bpf/core`) needs to compile functions; it finds it on the backend, as `compiler`. */
@@ -13,6 +15,9 @@ export const compiler = {
   scan: graphScan,
   cond: graphCond,
   whileLoop: graphWhile,
+  randomWords: graphWords,
+  exportOnnx,
+  loadOnnx,
 }
 
 /** See {@link compiler}. */

@@ -226,9 +226,8 @@ export function graphWhile(
   const outer = currentTracer(backend)
   const { graph: g } = outer
   const inner = g.subgraph()
-  const tracer = bodyTracer(outer, inner, undefined, () => {
-    throw tracingError('whileLoop: random draws and other host values need a loop of known length: use scan')
-  })
+  // What the host gives is the same at every step: a draw that should differ folds its key with a carry.
+  const tracer = bodyTracer(outer, inner)
   const seen = new Set<Value>()
   const first = realValue(backend, condition([...init]), outer)
   const outputs = traceInto(backend, tracer, () => {

@@ -13,6 +13,14 @@ export interface Traced {
   dispose(): void
 }
 
+/** An ONNX file as a function: tensors in the order of `inputs`, results in the order of `outputs`. */
+export interface OnnxModel {
+  (...tensors: tf.Tensor[]): tf.Tensor[]
+  readonly inputs: readonly { readonly name: string }[]
+  readonly outputs: readonly { readonly name: string }[]
+  dispose(): void
+}
+
 /** One step of a loop in a graph, or what the whole loop gives. */
 export interface LoopStep {
   carries: tf.Tensor[]
@@ -54,6 +62,16 @@ export interface Compiler {
   ): tf.Tensor[]
   /** Keeps a tensor made during the trace until the trace ends. */
   keepUntilTraced(tensor: tf.Tensor): void
+  /** Random words inside a trace: `bits` as signed integers, and their 16-bit halves, int32 [counters.size, 2] each. */
+  randomWords(words: tf.Tensor, counters: tf.Tensor, counter1: number): { bits: tf.Tensor; high: tf.Tensor; low: tf.Tensor }
+  /** A function as the bytes of an `.onnx` file. */
+  exportOnnx(
+    fn: (...inputs: tf.Tensor[]) => readonly tf.Tensor[],
+    sample: readonly TensorSpec[],
+    options: { inputNames?: readonly string[]; outputNames?: readonly string[]; dynamicBatch?: boolean; name?: string },
+  ): Uint8Array
+  /** An `.onnx` file as a function of tensors. */
+  loadOnnx(bytes: Uint8Array, options: { threads?: number }): OnnxModel
   /** A tensor in double precision, read back as Float64Array. */
   float64Tensor(values: Float64Array, shape: readonly number[]): tf.Tensor
 }

@@ -72,7 +72,7 @@ export function uniformArray(key: Key, n: number, { low = 0, high = 1 }: Uniform
 }
 
 /** The largest float32 below fround(x). */
-function floatBelow(x: number): number {
+export function floatBelow(x: number): number {
   const value = new Float32Array([x])
   const bits = new Int32Array(value.buffer)
   if (value[0] === 0) return -(2 ** -149)

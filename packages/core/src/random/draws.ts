@@ -5,6 +5,7 @@ import { ShapeError, TracingError } from '../errors'
 import {
   bernoulliArray,
   bitsArray,
+  floatBelow,
   gammaArray,
   gumbelArray,
   normalArray,
@@ -15,27 +16,56 @@ import {
   uniformArray,
 } from './arrays'
 import type { Key } from './key'
-import { resolverOf } from './symbolic-key'
+import { graphDraws, type GraphDraws } from './graph-draws'
+import { graphWordsOf, resolverOf } from './symbolic-key'
 import { shapeSize, type NormalOptions, type RandintOptions, type TruncatedNormalOptions, type UniformOptions } from './options'
 
 /**
  * The draw as a tensor. Inside a compiled function the key is known only at each run: the draw is made then, on the
  * host, and fed to the graph, which is faster than drawing inside and gives the same bits.
  */
-function drawn(key: Key, shape: readonly number[], dtype: 'float32' | 'int32', fill: (key: Key) => Float32Array | Int32Array): tf.Tensor {
+function drawn(
+  key: Key,
+  shape: readonly number[],
+  dtype: 'float32' | 'int32',
+  fill: (key: Key) => Float32Array | Int32Array,
+  inGraph: InGraph | undefined,
+): tf.Tensor {
   const resolve = resolverOf(key)
   if (resolve === undefined) return tf.tensor(fill(key), [...shape], dtype)
   const compiler = currentCompiler()
   if (compiler === undefined) throw new TracingError('random: a key of a compiled function was used outside of it')
-  return compiler.hostInput({ shape, dtype }, (steps) => fill({ kind: 'bpf.key', words: resolve(steps) }))
+  const words = graphWordsOf(key)
+  if (words === undefined) return compiler.hostInput({ shape, dtype }, (steps) => fill({ kind: 'bpf.key', words: resolve(steps) }))
+  if (inGraph === undefined) {
+    throw new TracingError(
+      'random: this draw rejects or needs double precision, so it cannot be made inside a graph; give scan a key instead of folding one with a tensor',
+    )
+  }
+  const size = shape.reduce((product, length) => product * length, 1)
+  return tf.reshape(inGraph(graphDraws(compiler, words), size), [...shape])
 }
 
-function float(key: Key, shape: readonly number[], fill: (key: Key) => Float32Array): tf.Tensor {
-  return drawn(key, shape, 'float32', fill)
+/** The same draw made of tensor operations, for keys that exist in the graph only. */
+type InGraph = (draws: GraphDraws, size: number) => tf.Tensor
+
+function float(key: Key, shape: readonly number[], fill: (key: Key) => Float32Array, inGraph?: InGraph): tf.Tensor {
+  return drawn(key, shape, 'float32', fill, inGraph)
 }
 
-function integer(key: Key, shape: readonly number[], fill: (key: Key) => Int32Array): tf.Tensor {
-  return drawn(key, shape, 'int32', fill)
+function integer(key: Key, shape: readonly number[], fill: (key: Key) => Int32Array, inGraph?: InGraph): tf.Tensor {
+  return drawn(key, shape, 'int32', fill, inGraph)
+}
+
+/** low + (high − low) u, below high. */
+function uniformRange(u: tf.Tensor, { low = 0, high = 1 }: UniformOptions): tf.Tensor {
+  if (low === 0 && high === 1) return u
+  const start = Math.fround(low)
+  return tf.minimum(tf.add(tf.mul(u, Math.fround(Math.fround(high) - start)), start), floatBelow(high))
+}
+
+function scaled(z: tf.Tensor, { mean = 0, stddev = 1 }: NormalOptions): tf.Tensor {
+  return mean === 0 && stddev === 1 ? z : tf.add(tf.mul(z, stddev), mean)
 }
 
 /**
@@ -45,7 +75,12 @@ function integer(key: Key, shape: readonly number[], fill: (key: Key) => Int32Ar
  */
 export function bits(key: Key, shape: readonly number[]): tf.Tensor {
   const size = shapeSize('bits', shape)
-  return integer(key, shape, (k) => new Int32Array(bitsArray(k, size).buffer))
+  return integer(
+    key,
+    shape,
+    (k) => new Int32Array(bitsArray(k, size).buffer),
+    (draws, n) => draws.bits(n),
+  )
 }
 
 /**
@@ -60,7 +95,12 @@ export function bits(key: Key, shape: readonly number[]): tf.Tensor {
  */
 export function uniform(key: Key, shape: readonly number[], options: UniformOptions = {}): tf.Tensor {
   const size = shapeSize('uniform', shape)
-  return float(key, shape, (k) => uniformArray(k, size, options))
+  return float(
+    key,
+    shape,
+    (k) => uniformArray(k, size, options),
+    (draws, n) => uniformRange(draws.uniform(n), options),
+  )
 }
 
 /**
@@ -71,7 +111,12 @@ export function uniform(key: Key, shape: readonly number[], options: UniformOpti
  */
 export function normal(key: Key, shape: readonly number[], options: NormalOptions = {}): tf.Tensor {
   const size = shapeSize('normal', shape)
-  return float(key, shape, (k) => normalArray(k, size, options))
+  return float(
+    key,
+    shape,
+    (k) => normalArray(k, size, options),
+    (draws, n) => scaled(draws.normal(n), options),
+  )
 }
 
 /**
@@ -92,7 +137,12 @@ export function truncatedNormal(key: Key, shape: readonly number[], options: Tru
  */
 export function rademacher(key: Key, shape: readonly number[]): tf.Tensor {
   const size = shapeSize('rademacher', shape)
-  return float(key, shape, (k) => rademacherArray(k, size))
+  return float(
+    key,
+    shape,
+    (k) => rademacherArray(k, size),
+    (draws, n) => tf.sub(tf.mul(tf.cast(tf.greaterEqual(draws.bits(n), tf.scalar(0, 'int32')), 'float32'), 2), 1),
+  )
 }
 
 /**
@@ -105,7 +155,13 @@ export function rademacher(key: Key, shape: readonly number[]): tf.Tensor {
  */
 export function bernoulli(key: Key, shape: readonly number[], p: number | tf.Tensor): tf.Tensor {
   const size = shapeSize('bernoulli', shape)
-  if (typeof p === 'number') return float(key, shape, (k) => bernoulliArray(k, size, p))
+  if (typeof p === 'number')
+    return float(
+      key,
+      shape,
+      (k) => bernoulliArray(k, size, p),
+      (draws, n) => tf.cast(tf.less(draws.uniform(n), p), 'float32'),
+    )
   return tf.tidy(() => tf.cast(tf.less(uniform(key, shape), broadcast('bernoulli', 'p', p, shape)), 'float32'))
 }
 
@@ -116,7 +172,12 @@ export function bernoulli(key: Key, shape: readonly number[], p: number | tf.Ten
  */
 export function gumbel(key: Key, shape: readonly number[]): tf.Tensor {
   const size = shapeSize('gumbel', shape)
-  return float(key, shape, (k) => gumbelArray(k, size))
+  return float(
+    key,
+    shape,
+    (k) => gumbelArray(k, size),
+    (draws, n) => draws.gumbel(n),
+  )
 }
 
 /** Options of {@link categorical}. */

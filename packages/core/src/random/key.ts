@@ -1,6 +1,7 @@
-import type * as tf from '@tensorflow/tfjs-core'
+import * as tf from '@tensorflow/tfjs-core'
+import { currentCompiler } from '../compiler'
 import { OptionError } from '../errors'
-import { resolverOf, symbolicKey, type KeyResolver } from './symbolic-key'
+import { graphKey, graphWordsOf, resolverOf, symbolicKey, type KeyResolver } from './symbolic-key'
 import { threefry2x32 } from './threefry'
 
 export { threefry2x32 } from './threefry'
@@ -28,9 +29,28 @@ const foldDomain = 0x40000000
 
 /** The key of block (counter0, counter1) of a parent, known now or when the compiled function runs. */
 function derive(parent: Key, name: string, counter: KeyResolver): Key {
+  const words = graphWordsOf(parent)
+  if (words !== undefined) return deriveInGraph(words, tf.tensor1d([counter([])[0] | 0], 'int32'), counter([])[1])
   const resolve = resolverOf(parent)
   if (resolve !== undefined) return symbolicKey((steps) => threefry2x32(...resolve(steps), ...counter(steps)))
   return makeKey(threefry2x32(...hostWords(parent, name), ...counter([])))
+}
+
+/** A key derived inside the graph being traced, where the parent or the index is a tensor. */
+function deriveInGraph(words: tf.Tensor, counter0: tf.Tensor, counter1: number): Key {
+  const compiler = currentCompiler()
+  if (compiler === undefined) throw new OptionError('random: a key of a compiled function was used outside of it')
+  return graphKey(tf.reshape(compiler.randomWords(words, counter0, counter1).bits, [2]))
+}
+
+/** The words of any key as a tensor of the graph being traced. */
+function wordsInGraph(parent: Key): tf.Tensor {
+  const words = graphWordsOf(parent)
+  if (words !== undefined) return words
+  const resolve = resolverOf(parent)
+  const compiler = currentCompiler()
+  if (resolve === undefined || compiler === undefined) return tf.tensor1d(Int32Array.from(hostWords(parent, 'fold')), 'int32')
+  return compiler.hostInput({ shape: [2], dtype: 'int32' }, (steps) => Int32Array.from(resolve(steps)))
 }
 
 function makeKey(words: readonly [number, number]): Key {
@@ -75,10 +95,15 @@ export function split(parent: Key, n = 2): Key[] {
 /**
  * The key for item `index` (a step, an epoch, a row) of a family: independent for different indices.
  *
- * @param index - a non-negative integer below 2^53, or a tensor of one such value (a step counter of a scan)
+ * @param index - a non-negative integer below 2^53, or a tensor of one such value (a step counter); inside a compiled
+ *   function a tensor makes a key of the graph, whose draws are computed there
  * @throws OptionError for any other index
  */
 export function fold(parent: Key, index: number | tf.Tensor): Key {
+  if (typeof index !== 'number' && currentCompiler()?.isTracing()) {
+    if (index.size !== 1) throw notOneValue(index)
+    return deriveInGraph(wordsInGraph(parent), tf.reshape(tf.cast(index, 'int32'), [1]), foldDomain)
+  }
   const item = typeof index === 'number' ? index : scalarValue(index)
   if (!Number.isSafeInteger(item) || item < 0) {
     throw new OptionError(`random.fold: expected a non-negative integer index, got ${item}`)
@@ -87,7 +112,10 @@ export function fold(parent: Key, index: number | tf.Tensor): Key {
 }
 
 function scalarValue(index: tf.Tensor): number {
-  if (index.size !== 1)
-    throw new OptionError(`random.fold: expected an index of one value, got a tensor of shape [${index.shape.join(', ')}]`)
+  if (index.size !== 1) throw notOneValue(index)
   return index.dataSync()[0]
+}
+
+function notOneValue(index: tf.Tensor): OptionError {
+  return new OptionError(`random.fold: expected an index of one value, got a tensor of shape [${index.shape.join(', ')}]`)
 }

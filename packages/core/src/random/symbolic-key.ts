@@ -1,3 +1,4 @@
+import type * as tf from '@tensorflow/tfjs-core'
 import { TracingError } from '../errors'
 import type { Key } from './key'
 
@@ -19,6 +20,22 @@ export function symbolicKey(resolve: KeyResolver): Key {
   }
   resolvers.set(symbolic, resolve)
   return symbolic
+}
+
+const graphKeys = new WeakMap<Key, tf.Tensor>()
+
+/** A key whose words are a tensor of the graph being traced, int32 [2]: folded with a tensor, or an input of a file. */
+export function graphKey(words: tf.Tensor): Key {
+  const key = symbolicKey(() => {
+    throw new TracingError('a key made inside a compiled function has no words outside of it')
+  })
+  graphKeys.set(key, words)
+  return key
+}
+
+/** The words of a key that exists in the graph only; undefined for any other key. */
+export function graphWordsOf(key: Key): tf.Tensor | undefined {
+  return graphKeys.get(key)
 }
 
 /** How to find the words of a symbolic key; undefined for a key whose words are known. */
