@@ -44,6 +44,9 @@ const tolerance = 1e-4
 /** Steps after which losses are compared: enough to notice an update that differs. */
 const checkedSteps = 3
 
+/** Pairs that begin within this time are not counted. */
+const warmUpMs = 2000
+
 /** A step of a slow backend that takes longer than this is timed once. */
 const slowStepMs = 1000
 /** Pairs of timings with TensorFlow.js's own backends, which are far apart from us. */
@@ -143,11 +146,13 @@ async function timeAlone(
 ): Promise<Against> {
   const ours = await workload.prepare(inputs)
   try {
-    await timeSteps(ours, checkedSteps)
     const times: Timing[] = []
-    for (let i = 0; i < pairs; i++) {
+    const begun = performance.now()
+    while (times.length < pairs) {
       signal.throwIfAborted()
-      times.push(await timeSteps(ours, workload.repeat))
+      const isWarm = performance.now() - begun > warmUpMs
+      const timing = await timeSteps(ours, workload.repeat)
+      if (isWarm) times.push(timing)
     }
     return { ours_ms: median(times.map(({ ms }) => ms)), ours_cpu_ms: median(times.map(({ cpuMs }) => cpuMs)), ...noPeer }
   } finally {
@@ -171,13 +176,15 @@ async function timeAgainstPeer(
     for (let step = 0; step < checkedSteps; step++) losses.push(await ours.step())
     checkSameLosses(workload.name, losses, await peer.steps(checkedSteps))
     const times: { ours: Timing; theirs: Timing }[] = []
-    // One pair more than counted: the first warms caches and just-in-time compilers on both sides.
-    for (let pair = 0; pair <= pairs; pair++) {
+    // What counts is a long training: first caches and just-in-time compilers get warm, on both sides.
+    const begun = performance.now()
+    while (times.length < pairs) {
       signal.throwIfAborted()
+      const isWarm = performance.now() - begun > warmUpMs
       const mine = await timeSteps(ours, workload.repeat)
       const theirs = await peer.time(workload.repeat)
-      if (pair > 0) times.push({ ours: mine, theirs })
-      bar.update(pair, `${mine.ms.toFixed(2)} ms, ${name} ${theirs.ms.toFixed(2)} ms`)
+      if (isWarm) times.push({ ours: mine, theirs })
+      bar.update(times.length, `${mine.ms.toFixed(2)} ms, ${name} ${theirs.ms.toFixed(2)} ms`)
     }
     return {
       ours_ms: median(times.map((time) => time.ours.ms)),
