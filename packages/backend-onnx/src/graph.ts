@@ -71,6 +71,8 @@ export interface GraphFacts {
   work: number
   /** Whether an operator in it loses updates when run on two threads (ScatterND with reduction). */
   singleThread: boolean
+  /** Whether it convolves, so that the layout matters. */
+  convolves: boolean
   nodes: number
 }
 
@@ -102,7 +104,7 @@ interface Root {
 
 /** Starts a graph. */
 export function createGraph(float: 'float32' | 'float64' = 'float32'): Graph {
-  return makeGraph(float, undefined, { nextName: 0, facts: { work: 0, singleThread: false, nodes: 0 } })
+  return makeGraph(float, undefined, { nextName: 0, facts: { work: 0, singleThread: false, convolves: false, nodes: 0 } })
 }
 
 interface InternalGraph extends Graph {
@@ -190,6 +192,7 @@ function makeGraph(float: 'float32' | 'float64', parent: InternalGraph | undefin
       })
       root.facts.nodes++
       root.facts.work += estimateWork(op, given, outputs)
+      if (op === 'Conv' || op === 'ConvTranspose') root.facts.convolves = true
       if (op === 'ScatterND' && 'reduction' in attributes) root.facts.singleThread = true
       if (key !== undefined) known.set(key, values)
       for (const value of values) members.add(value)

@@ -14,6 +14,8 @@ export interface NativeTensor {
 export interface SessionOptions {
   graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'all'
   intraOpNumThreads?: number
+  /** Keep transposes where they are: right for graphs with convolutions, slower for others. */
+  keepLayout?: boolean
   executionProviders?: readonly string[]
 }
 
@@ -119,10 +121,11 @@ export function createSession(model: Uint8Array, outputs: readonly string[] | un
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
+    ...(process.env.NOARENA ? { enableCpuMemArena: false } : {}),
     logSeverityLevel: 3,
     extra: {
-      // ONNX Runtime's own pass over transposes undoes the layout that the lowerings chose.
-      optimization: { disable_specified_optimizers: 'TransposeOptimizer' },
+      // ONNX Runtime's own pass over transposes undoes the layout that the lowerings of convolutions chose.
+      ...(options.keepLayout === true ? { optimization: { disable_specified_optimizers: 'TransposeOptimizer' } } : {}),
       // Pools of several sessions would fight over the cores: onnx-facts, traps.
       ...(threads > 1 ? { session: { force_spinning_stop: '1' } } : {}),
     },

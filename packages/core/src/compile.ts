@@ -30,6 +30,10 @@ const keptSignatures = 64
 interface CompiledForm {
   traced: Traced
   structure: TreeStructure
+  /** Structure of each argument; undefined for a key. */
+  argumentStructures: readonly (TreeStructure | undefined)[]
+  /** Of the leaves of all arguments. */
+  specs: readonly TensorSpec[]
   /** Where the keys of the current call are put for the graph's draws. */
   keys: Key[]
 }
@@ -56,17 +60,20 @@ export function compile<Args extends readonly CompileArgument[], Result extends 
   const donated = new Set(options.donate ?? [])
   const forms = new Map<string, CompiledForm>()
   const seenSignatures: string[][] = []
+  let latest: CompiledForm | undefined
 
   return (...args) => {
     requireBackend()
     const compiler = options.traceable === false ? undefined : currentCompiler()
+    // Most calls are like the one before: then no signature has to be spelt out.
+    const alike = latest === undefined || compiler === undefined || compiler.isTracing() ? undefined : leavesLike(latest, args)
+    if (latest !== undefined && alike !== undefined) return run<Result>(latest, args, alike, donated)
     if (options.precision === 'float64' && compiler === undefined) {
       throw new BackendError(`compile(${name}): precision 'float64' needs a backend that compiles; ${tf.getBackend()} computes in float32`)
     }
     const tensors = args.map((argument, i) => (isKey(argument) ? [] : argumentTensors(argument, name, i)))
     for (const index of donated) {
-      if (index >= args.length || isKey(args[index]))
-        throw new OptionError(`compile(${name}): donate names argument ${index}, which is not a tree argument`)
+      if (index >= args.length || isKey(args[index])) throw new OptionError(`compile(${name}): donate names argument ${index}, which is not a tree argument`)
     }
     // A compiled function called while another is traced becomes part of that one.
     if (compiler === undefined || compiler.isTracing()) {
@@ -82,16 +89,53 @@ export function compile<Args extends readonly CompileArgument[], Result extends 
       seenSignatures.push(signatures)
       if (seenSignatures.length === manySignatures) warnOfShapes(name, seenSignatures)
       form = traceForm(fn, args, tensors, compiler, { name, precision: options.precision })
+      // The latest form is never the oldest: it was put last.
       if (forms.size >= keptSignatures) evictOldest(forms)
     } else {
       forms.delete(id)
     }
     forms.set(id, form)
-    form.keys = args.filter(isKey)
-    const outputs = form.traced.run(tensors.flat())
-    disposeDonated(donated, tensors)
-    return unflatten<Result>(form.structure, outputs)
+    latest = form
+    return run<Result>(form, args, tensors, donated)
   }
+}
+
+function run<Result extends Tree>(form: CompiledForm, args: readonly CompileArgument[], tensors: readonly tf.Tensor[][], donated: ReadonlySet<number>): Result {
+  form.keys = args.filter(isKey)
+  const outputs = form.traced.run(tensors.flat())
+  disposeDonated(donated, tensors)
+  return unflatten<Result>(form.structure, outputs)
+}
+
+/** The leaves of each argument when all have the structures, dtypes and shapes of `form`. Runs at each call: no paths, no strings. */
+function leavesLike({ argumentStructures, specs }: CompiledForm, args: readonly CompileArgument[]): tf.Tensor[][] | undefined {
+  if (args.length !== argumentStructures.length) return undefined
+  let next = 0
+  const collect = (tree: Tree | undefined, structure: TreeStructure, found: tf.Tensor[]): boolean => {
+    if (structure.kind === 'leaf') {
+      if (!isTensor(tree) || tree.isDisposed) return false
+      const { dtype, shape } = specs[next++]
+      if (tree.dtype !== dtype || tree.shape.length !== shape.length || tree.shape.some((size, i) => size !== shape[i])) return false
+      found.push(tree)
+      return true
+    }
+    if (typeof tree !== 'object' || isTensor(tree) || Array.isArray(tree) !== (structure.kind === 'list')) return false
+    if (structure.kind === 'list') {
+      const list = tree as readonly Tree[]
+      return list.length === structure.items.length && structure.items.every((item, i) => collect(list[i], item, found))
+    }
+    const record = tree as Readonly<Record<string, Tree>>
+    return Object.keys(record).length === structure.keys.length && structure.items.every((item, i) => collect(record[structure.keys[i]], item, found))
+  }
+  const leavesOf: tf.Tensor[][] = []
+  for (const [i, structure] of argumentStructures.entries()) {
+    const found: tf.Tensor[] = []
+    const argument = args[i]
+    const fits = structure === undefined || isKey(argument) ? structure === undefined && isKey(argument) : collect(argument as Tree, structure, found)
+    if (!fits) return undefined
+    leavesOf.push(found)
+  }
+  return leavesOf
 }
 
 /**
@@ -145,17 +189,19 @@ function traceForm<Args extends readonly CompileArgument[]>(
   const form: Partial<CompiledForm> & { keys: Key[] } = { keys: args.filter(isKey) }
   const bind = symbolicArguments(args, tensors, (index) => form.keys[index])
   let structure: TreeStructure | undefined
+  const specs = tensors.flat().map(specOf)
   const traced = compiler.trace(
     (...symbols) => {
       const flat = flatten(fn(...(bind(symbols) as unknown as Args)))
       structure = flat.structure
       return flat.leaves
     },
-    tensors.flat().map(specOf),
+    specs,
     options,
   )
   if (structure === undefined) throw new TracingError(`compile(${options.name}): the function returned nothing`)
-  return Object.assign(form, { traced, structure }) as CompiledForm
+  const argumentStructures = args.map((argument) => (isKey(argument) ? undefined : flatten(argument as Tree).structure))
+  return Object.assign(form, { traced, structure, argumentStructures, specs }) as CompiledForm
 }
 
 /**
@@ -187,9 +233,7 @@ export function symbolicArguments(
 export function specOf(tensor: tf.Tensor): TensorSpec {
   const { dtype, shape } = tensor
   if (dtype !== 'float32' && dtype !== 'int32' && dtype !== 'bool') {
-    throw new OptionError(
-      `compile: arguments are float32, int32 or bool tensors, got ${dtype}; pass a complex tensor as its real and imaginary part`,
-    )
+    throw new OptionError(`compile: arguments are float32, int32 or bool tensors, got ${dtype}; pass a complex tensor as its real and imaginary part`)
   }
   return { dtype, shape }
 }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { binary, cast, concat, constant, expand, filled, reshape, where } from '../emit'
+import { binary, cast, concat, constant, expand, filled, reshape } from '../emit'
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type Lowering } from '../lowering'
 import { firstMatches } from './convolution'
@@ -112,8 +112,7 @@ function maxPoolGradient(g: Graph, dy: Value, x: Value, axes: readonly WindowAxi
   const offsets = isLast ? taps(axes).reverse() : taps(axes)
   const entries = offsets.map((tap) => tapOf(g, padded, axes, tap))
   const greatest = maxPool(g, x, axes)
-  const zero = filled(g, 0, [], dy.type)
-  const shares = firstMatches(g, entries, greatest).map((isFirst) => where(g, isFirst, dy, zero))
+  const shares = firstMatches(g, entries, greatest).map((isFirst) => binary(g, 'Mul', dy, cast(g, isFirst, dy.type)))
   if (!areDisjoint(axes))
     return sumUp(
       g,

@@ -121,7 +121,7 @@ const seluScaleAlpha = tf.backend_util.SELU_SCALEALPHA
 const seluScale = tf.backend_util.SELU_SCALE
 
 const activations: tf.GradConfig[] = [
-  unary('Relu', (dy, x) => tf.mul(dy, tf.step(x))),
+  unary('Relu', (dy, x) => tf.mul(dy, mask(tf.greater(x, 0)))),
   unary('Relu6', (dy, x) => tf.mul(dy, tf.mul(tf.step(x), mask(tf.lessEqual(x, 6))))),
   unary<{ alpha: number }>('LeakyRelu', (dy, x, { alpha }) => tf.mul(dy, tf.step(x, alpha))),
   unary('Softplus', (dy, x) => tf.mul(dy, tf.sigmoid(x))),
