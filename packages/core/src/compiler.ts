@@ -74,6 +74,14 @@ export interface Compiler {
   loadOnnx(bytes: Uint8Array, options: { threads?: number }): OnnxModel
   /** A tensor in double precision, read back as Float64Array. */
   float64Tensor(values: Float64Array, shape: readonly number[]): tf.Tensor
+  /** A B in double precision on the host, synchronously; shapes as stored: `a` is [m, k], or [k, m] with `transposeA`. @returns [m, n] */
+  gemm64?(
+    a: Float64Array,
+    aShape: readonly [number, number],
+    b: Float64Array,
+    bShape: readonly [number, number],
+    options?: { transposeA?: boolean; transposeB?: boolean },
+  ): Float64Array
 }
 
 /** The compiler of the backend in use, where it has one. */
