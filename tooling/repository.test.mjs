@@ -63,10 +63,13 @@ describe.each(algorithmPackages)('the algorithms of $path', ({ path, folder, man
     expect(manifest.peerDependencies).toMatchObject({ '@bpf/core': 'workspace:^', '@tensorflow/tfjs-core': '~4.22.0' })
   })
 
-  it.each(algorithms)('%s has its test beside it', (name) => {
-    expect(
-      [`${name}.test.ts`, `${name}/${name}.test.ts`, `${name}/index.test.ts`].some((file) => existsSync(join(folder, 'src', file))),
-    ).toBe(true)
+  it.each(algorithms)('%s is tested beside it', (name) => {
+    const file = existsSync(join(folder, `src/${name}.ts`)) ? `${name}.ts` : `${name}/index.ts`
+    const functions = [...text(`${path}/src/${file}`).matchAll(/^export (?:async )?function (\w+)/gm)].map(([, exported]) => exported)
+    const reExported = [...text(`${path}/src/${file}`).matchAll(/^export \{([^}]+)\}/gm)].flatMap(([, list]) => list.split(/[\s,]+/))
+    const tests = filesEndingIn(join(folder, 'src'), '.test.ts').map((test) => text(`${path}/src/${test}`))
+    const isTested = (exported) => exported !== '' && tests.some((test) => new RegExp(`\\b${exported}\\b`).test(test))
+    expect([...functions, ...reExported].some(isTested)).toBe(true)
   })
 
   it.each(algorithms)('%s is exported', (name) => {
@@ -128,6 +131,11 @@ describe('the papers', () => {
 })
 
 describe('the tests', () => {
+  it('import nothing by an absolute path, which would be another checkout elsewhere', () => {
+    const sources = repositoryFiles().filter((path) => /\.(ts|mjs)$/.test(path))
+    expect(sources.filter((path) => /(from|import|import\()\s*['"](\/|file:)/.test(text(path)))).toEqual([])
+  })
+
   it('are all run: none is skipped, marked as to do or run alone', () => {
     const tests = repositoryFiles().filter((path) => /\.test\.(ts|mjs)$/.test(path))
     expect(tests.filter((path) => /\b(it|test|describe)\.(skip|todo|only|fails)\b/.test(text(path)))).toEqual([])
@@ -135,6 +143,15 @@ describe('the tests', () => {
 })
 
 describe('the workspaces', () => {
+  it('have nothing but TypeScript in src: tsc writes to .tsbuild, tsup to dist', () => {
+    const strays = workspaces()
+      .filter(({ folder }) => existsSync(join(folder, 'src')))
+      .flatMap(({ path, folder }) => filesEndingIn(join(folder, 'src'), '').map((file) => `${path}/src/${file}`))
+      .filter((file) => !/\/__(fixtures|snapshots)__\//.test(file))
+      .filter((file) => !file.endsWith('.ts') || file.endsWith('.d.ts'))
+    expect(strays).toEqual([])
+  })
+
   it('depend only on workspaces of a lower layer', () => {
     const wrong = workspaces().flatMap(({ path, manifest }) =>
       ['dependencies', 'peerDependencies', 'optionalDependencies'].flatMap((kind) =>

@@ -55,8 +55,7 @@ async function installPackages() {
   await ensurePnpm()
   const hash = installationHash()
   const stamp = existsSync(stampFile) ? readJson(stampFile).hash : undefined
-  const present = [root, ...workspaces().map(({ folder }) => folder)].every((folder) => existsSync(join(folder, 'node_modules')))
-  if (stamp === hash && present) return
+  if (stamp === hash && [root, ...foldersWithDependencies()].every((folder) => existsSync(join(folder, 'node_modules')))) return
   const args = ['install', '--frozen-lockfile', '--prefer-offline', '--config.confirmModulesPurge=false']
   await step('installing dependencies from pnpm-lock.yaml', () => runPnpm([...args, '--reporter=append-only'], { capture: true }), {
     ERR_PNPM_OUTDATED_LOCKFILE: 'a package.json changed and pnpm-lock.yaml did not: run `npm run pnpm -- install` and commit the lockfile.',
@@ -64,6 +63,14 @@ async function installPackages() {
       'pnpm-workspace.yaml changed and pnpm-lock.yaml did not: run `npm run pnpm -- install` and commit the lockfile.',
   })
   writeFileSync(stampFile, `${JSON.stringify({ hash })}\n`)
+}
+
+/** Folders in which pnpm makes a node_modules: not those of packages without dependencies, such as ort-*. */
+function foldersWithDependencies() {
+  const kinds = ['dependencies', 'devDependencies', 'optionalDependencies']
+  return workspaces()
+    .filter(({ manifest }) => kinds.some((kind) => Object.keys(manifest[kind] ?? {}).length > 0))
+    .map(({ folder }) => folder)
 }
 
 /** Puts ONNX Runtime's native library for this machine into its package, where there is one and it is not there yet. */

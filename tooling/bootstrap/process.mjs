@@ -20,6 +20,8 @@ function toolEnvironment(extra) {
   env[pathName] = [...bins, env[pathName] ?? ''].join(delimiter)
   env.TURBO_TELEMETRY_DISABLED ??= '1'
   env.TURBO_NO_UPDATE_NOTIFIER ??= '1'
+  // Turbo is a dependency of `tooling`, not of the root, where it would look for itself.
+  env.TURBO_GLOBAL_WARNING_DISABLED ??= '1'
   env.DO_NOT_TRACK ??= '1'
   // A home that cannot be written (containers, CI) must not stop npm and pnpm: their caches then live in .tools.
   if (!writable(homedir())) {

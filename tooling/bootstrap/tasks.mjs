@@ -83,6 +83,7 @@ const tasks = {
       ['build', () => tasks.build([])],
       ['packages', () => tasks['check:packages']()],
       ['docs', () => tasks.docs()],
+      ['conformance', () => tasks.conformance([])],
       ...(args.includes('--long') ? [['test:long', () => tasks['test:long']([])]] : []),
     ]),
 }

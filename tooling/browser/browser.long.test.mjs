@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { root } from '../bootstrap/workspace.mjs'
 import { consumerProject } from '../consumers/project.mjs'
 import { readmeExample } from '../consumers/readme-example.mjs'
-import { buildSite, chromiumPath, gzippedJavaScript, openSite } from './site.mjs'
+import { buildSite, builtJavaScript, chromiumPath, gzippedJavaScript, openSite } from './site.mjs'
 
 const withChromium = existsSync(chromiumPath)
 if (!withChromium)
@@ -48,5 +48,6 @@ globalThis.result = { tf, cpu, wasm, core, calibration }
     const added = (gzippedJavaScript(ours) - gzippedJavaScript(alone)) / 1000
     console.log(`core and calibration add ${added.toFixed(1)} kB gzipped to ${(gzippedJavaScript(alone) / 1000).toFixed(1)} kB`)
     expect(added).toBeLessThan(150)
+    expect(builtJavaScript(ours), 'the engine is for Node').not.toMatch(/onnxruntime|@bpf\/ort-|\b(from|import)\s*\(?["']node:/)
   })
 })

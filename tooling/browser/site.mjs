@@ -43,6 +43,13 @@ export async function buildSite(project, name, files) {
   return join(root, 'dist')
 }
 
+/** All JavaScript of a built site. */
+export function builtJavaScript(site) {
+  return filesEndingIn(site, '.js')
+    .map((file) => readFileSync(join(site, file), 'utf8'))
+    .join('\n')
+}
+
 /** Bytes of all JavaScript of a built site, each file gzipped as a server would send it. */
 export function gzippedJavaScript(site) {
   return filesEndingIn(site, '.js').reduce((bytes, file) => bytes + gzipSync(readFileSync(join(site, file)), { level: 9 }).length, 0)

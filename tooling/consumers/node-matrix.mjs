@@ -1,8 +1,9 @@
 // `npm run test:node-matrix`: the packed packages in an empty project, as users have them.
 // Their README examples run by `import` and by `require` on every supported Node, and compile for every kind of TypeScript consumer.
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
+import { hostPlatform, platforms } from '../ort/build.mjs'
 import { runNpm, runProgram, runTool } from '../bootstrap/process.mjs'
 import { step } from '../bootstrap/step.mjs'
 import { root, toolsFolder, workspaces } from '../bootstrap/workspace.mjs'
@@ -10,6 +11,9 @@ import { consumerProject } from './project.mjs'
 import { insideMain, readmeExample } from './readme-example.mjs'
 
 const nodeVersions = ['20', '22', '24', '26']
+
+/** Megabytes on disk of all packages with their dependencies, tfjs-core and one platform's native library included. */
+const sizeLimit = 130
 
 /** TypeScript consumers: `module`, how modules are found, and the file that has to compile. */
 const typescriptConsumers = [
@@ -35,7 +39,13 @@ export async function nodeMatrix() {
   try {
     const readmes = [{ name: 'root', folder: root }, ...packages.map(({ path, folder }) => ({ name: path.split('/')[1], folder }))]
     const examples = readmes.map(({ name, folder }) => writeExample(project.folder, name, readmeExample(join(folder, 'README.md'))))
-    for (const version of nodeVersions) await runExamples(await nodeBinary(version), version, examples, project.folder, report)
+    reportSize(project.folder, report)
+    writeFileSync(join(project.folder, 'backend.mjs'), backendProgram)
+    for (const version of nodeVersions) {
+      const binary = await nodeBinary(version)
+      await checkBackend(binary, version, project.folder, report)
+      await runExamples(binary, version, examples, project.folder, report)
+    }
     for (const consumer of typescriptConsumers) await compileExamples(consumer, examples, project.folder, report)
   } finally {
     project.remove()
@@ -52,6 +62,40 @@ function writeExample(folder, name, code) {
   writeFileSync(join(folder, `${name}.mjs`), typescriptTo(ts.ModuleKind.ES2022, code))
   writeFileSync(join(folder, `${name}.cjs`), typescriptTo(ts.ModuleKind.CommonJS, insideMain(code)))
   return name
+}
+
+/** The size of what was installed, with what takes most of it. */
+function reportSize(folder, report) {
+  const modules = join(folder, 'node_modules')
+  const names = readdirSync(modules).flatMap((name) =>
+    name.startsWith('@') ? readdirSync(join(modules, name)).map((scoped) => `${name}/${scoped}`) : [name],
+  )
+  const sizes = names.map((name) => ({ name, megabytes: bytesOnDisk(join(modules, name)) / 1e6 }))
+  const total = sizes.reduce((sum, { megabytes }) => sum + megabytes, 0)
+  const largest = sizes.sort((a, b) => b.megabytes - a.megabytes).slice(0, 8)
+  console.log(`node_modules: ${largest.map(({ name, megabytes }) => `${name} ${megabytes.toFixed(1)} MB`).join(', ')}, …`)
+  report(`node_modules takes ${total.toFixed(0)} MB, less than ${sizeLimit}`, total < sizeLimit, '')
+}
+
+/** As du counts: blocks, where the file system tells them. */
+function bytesOnDisk(path) {
+  const { blocks, size } = lstatSync(path)
+  const own = blocks === undefined ? size : blocks * 512
+  if (!lstatSync(path).isDirectory()) return own
+  return readdirSync(path).reduce((sum, name) => sum + bytesOnDisk(join(path, name)), own)
+}
+
+const backendProgram = `import { useBackend } from '@bpf/core'
+const { name, why } = await useBackend()
+console.log(name, why)
+`
+
+/** Where there is a native library, `useBackend()` chooses the engine. */
+async function checkBackend(binary, version, cwd, report) {
+  const expected = hostPlatform in platforms ? 'onnx' : 'cpu'
+  const { status, stdout, stderr } = await runProgram(binary, ['backend.mjs'], { cwd, capture: true })
+  const ok = status === 0 && stderr === '' && stdout.startsWith(`${expected} `)
+  report(`node ${version}: useBackend() chooses ${expected}`, ok, `status ${status}\n${stdout}\n${stderr}`)
 }
 
 async function runExamples(binary, version, examples, cwd, report) {

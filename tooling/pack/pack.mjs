@@ -2,22 +2,23 @@
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
-import { isBuilt, platforms } from '../ort/build.mjs'
 import { runPnpm } from '../bootstrap/process.mjs'
 import { TaskError } from '../bootstrap/step.mjs'
 import { packsFolder, workspaces } from '../bootstrap/workspace.mjs'
+import { isPackable, platformOf } from './tarballs.mjs'
 
 /** Packs every publishable package. @returns {Promise<number>} exit status */
 export async function packAll() {
   rmSync(packsFolder, { recursive: true, force: true })
   mkdirSync(packsFolder, { recursive: true })
-  for (const { name, folder, manifest } of workspaces()) {
-    if (manifest.private === true) continue
-    const platform = name.replace('@bpf/ort-', '')
-    if (platform in platforms && !isBuilt(platform)) {
-      console.log(`${name}: not packed, its native library is not here; fetch it with: node tooling/ort/build.mjs --platform ${platform}`)
-      continue
-    }
+  const published = workspaces().filter(({ manifest }) => manifest.private !== true)
+  const elsewhere = published.filter((workspace) => !isPackable(workspace)).map(platformOf)
+  if (elsewhere.length > 0) {
+    console.log(
+      `Not packed: ONNX Runtime for ${elsewhere.join(', ')}, which is not here; \`node tooling/ort/build.mjs --platform all\` fetches it.`,
+    )
+  }
+  for (const { name, folder } of published.filter(isPackable)) {
     const { status, output } = await runPnpm(['pack', '--pack-destination', packsFolder], { cwd: folder, capture: true })
     if (status !== 0) {
       process.stderr.write(output)

@@ -14,6 +14,10 @@ export function packageBuild(entry, overrides = {}) {
     platform: 'neutral',
     splitting: true,
     sourcemap: true,
+    // The maps point to src, which is published too: a second copy of it inside them would only be weight.
+    esbuildOptions: (options) => {
+      options.sourcesContent = false
+    },
     clean: true,
     // Nothing is bundled: a bundled dependency would be a second copy of its registries.
     skipNodeModulesBundle: true,

@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
+import { useBackend } from '@bpf/core'
 import { computed, fixturePapers, paper } from './__fixtures__/noisy-mean'
 import { recordingTerminal } from './__fixtures__/terminal'
 import { cli } from './cli'
@@ -35,7 +36,7 @@ describe('run', () => {
     expect(stdout).toContain('report.html')
     const { environment, papers } = read(out)
     expect(environment.node).toBe(process.versions.node)
-    expect(environment.backend?.name).toBe('cpu')
+    expect(environment.backend?.name).toBe((await useBackend()).name)
     expect(environment.packages['@bpf/core']).toMatch(/^\d+\.\d+\.\d+/)
     expect(papers).toHaveLength(1)
     expect(papers[0]).toMatchObject({
@@ -289,7 +290,7 @@ describe('doctor', () => {
     const { status, stdout } = await bench('doctor --json', { env: { BPF_CACHE_DIR: root } })
     expect(status).toBe(0)
     const found = JSON.parse(stdout) as Record<string, unknown> & { backends: { name: string; works: boolean }[] }
-    expect(found).toMatchObject({ node: process.versions.node, backend: { name: 'cpu' }, cache: root })
+    expect(found).toMatchObject({ node: process.versions.node, backend: { name: (await useBackend()).name }, cache: root })
     expect(found.backends.find(({ name }) => name === 'cpu')?.works).toBe(true)
     expect(found.data).toContainEqual({ name: 'digits', found: expect.stringContaining('bench/data') as string })
     expect((await bench('doctor')).stdout).toContain('in use')

@@ -418,6 +418,8 @@ function buildEager(kernel: string, inputs: [string, tf.TensorInfo][], attrs: tf
       {
         graphOptimizationLevel: 'disabled',
         intraOpNumThreads: threadsFor(g),
+        // Hundreds of sessions are kept, each would hold on to the memory of its largest result. Speed is the same.
+        enableCpuMemArena: false,
       },
     )
     return { session, inputNames: names, outputs }

@@ -1,5 +1,6 @@
 import { account } from './account'
 import { graphCond, graphScan, graphWhile } from './control'
+import { gemm64 } from './dense'
 import { exportOnnx, loadOnnx } from './model-file'
 import { graphWords } from './random'
 import { float64Tensor, hostInput, isTracing, keepUntilTraced, trace } from './trace'
@@ -11,6 +12,7 @@ export const compiler = {
   isTracing,
   hostInput,
   float64Tensor,
+  gemm64,
   keepUntilTraced,
   scan: graphScan,
   cond: graphCond,

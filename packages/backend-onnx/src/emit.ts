@@ -18,10 +18,6 @@ export function int64(g: Graph, values: readonly number[]): Value {
   return g.constant(BigInt64Array.from(values, BigInt), [values.length], 'int64')
 }
 
-export function int64Scalar(g: Graph, value: number): Value {
-  return g.constant(BigInt64Array.from([BigInt(value)]), [], 'int64')
-}
-
 function typedArray(type: ElementType, values: readonly number[]): ConstantData {
   switch (type) {
     case 'float32':

@@ -14,6 +14,8 @@ export interface NativeTensor {
 export interface SessionOptions {
   graphOptimizationLevel?: 'disabled' | 'basic' | 'extended' | 'all'
   intraOpNumThreads?: number
+  /** False frees the memory of a run when it ends; by default the session keeps it for the next. */
+  enableCpuMemArena?: boolean
   /** Keep transposes where they are: right for graphs with convolutions, slower for others. */
   keepLayout?: boolean
   executionProviders?: readonly string[]
@@ -121,7 +123,7 @@ export function createSession(model: Uint8Array, outputs: readonly string[] | un
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
-    ...(process.env.NOARENA ? { enableCpuMemArena: false } : {}),
+    enableCpuMemArena: options.enableCpuMemArena ?? true,
     logSeverityLevel: 3,
     extra: {
       // ONNX Runtime's own pass over transposes undoes the layout that the lowerings of convolutions chose.

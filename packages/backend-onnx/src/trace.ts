@@ -149,10 +149,15 @@ class DoubleInPlaceOfSingle extends Float64Array {
 function withConstantsIn<T>(float: 'float32' | 'float64', fn: () => T): T {
   if (float === 'float32') return fn()
   globalThis.Float32Array = DoubleInPlaceOfSingle as unknown as Float32ArrayConstructor
+  // TensorFlow.js asks its platform which arrays hold numbers; in Node that knows no Float64Array.
+  const { platform } = tf.env()
+  const isTypedArray = platform.isTypedArray.bind(platform)
+  platform.isTypedArray = (value): value is Float32Array => (value as unknown) instanceof Float64Array || isTypedArray(value)
   try {
     return fn()
   } finally {
     globalThis.Float32Array = single
+    platform.isTypedArray = isTypedArray
   }
 }
 

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { synthetic } from '../test/synthetic'
 import { initMap, mapTensors, type CalibrationMap } from './calibration-maps'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 describe('calibration maps on many rows', () => {
   it('tensors in chunks of rows equal those at once', async () => {

@@ -17,7 +17,7 @@ import {
 import { orderPreservingLogits } from './order-preserving'
 import { loadCalibrator } from './load-calibrator'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 const { truth, rows, classes } = synthetic(31, 60, 6)
 const maps: CalibrationMap[] = [

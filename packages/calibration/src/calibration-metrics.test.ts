@@ -14,7 +14,7 @@ const sharp = toRows(
   classes,
 )
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 describe('calibrationMetrics', () => {
   it('are all 0 (accuracy 1) for certain and correct predictions', () => {

@@ -23,7 +23,7 @@ import {
   type Rows,
 } from './index'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 const { truth, rows, labels, classes } = synthetic(61, 240, 3)
 type Fit = (logits: Rows, labels: Int32Array | number[], options?: FitCalibratorOptions) => Promise<Calibrator>

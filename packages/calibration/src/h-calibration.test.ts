@@ -9,7 +9,7 @@ import { fitHCalibration, hCalibration, type HCalibrationBatch } from './h-calib
 import { loadCalibrator } from './load-calibrator'
 import type { Dataset } from '@bpf/core'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 const { truth, rows, labels, classes } = synthetic(41, 600, 4)
 const sharp = Float32Array.from(truth, (z) => 2.5 * z)

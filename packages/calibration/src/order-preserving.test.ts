@@ -14,7 +14,7 @@ import {
   type OrderPreservingCalibrator,
 } from './order-preserving'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 describe('the order-preserving learner', () => {
   const data = synthetic(52, 80, 3)

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { requireBackend } from './backend'
 import { currentCompiler, type Compiler, type TensorSpec, type Traced } from './compiler'
-import { BackendError, OptionError, ShapeError, TracingError } from './errors'
+import { BackendError, isBpfError, OptionError, ShapeError, TracingError } from './errors'
 import { isKey, symbolicKey, type Key } from './random/key'
 import { warn } from './warn'
 import { flatten, isTensor, leaves, signature, unflatten, type Tree, type TreeStructure } from './tree'
@@ -48,7 +48,7 @@ interface CompiledForm {
  *
  * @param fn - pure: reads no values, keeps nothing; its outputs depend on its arguments only
  * @returns a synchronous function of the same arguments
- * @throws BackendError when no backend was chosen yet, or it cannot compute in the asked precision
+ * @throws BackendError when no backend was chosen yet, it cannot compute in the asked precision, or lacks a kernel
  * @throws OptionError when an argument is neither a tree nor a key, or `donate` names a missing argument
  * @throws TracingError where `fn` reads a value or does something else that cannot be compiled, with the line
  */
@@ -73,11 +73,12 @@ export function compile<Args extends readonly CompileArgument[], Result extends 
     }
     const tensors = args.map((argument, i) => (isKey(argument) ? [] : argumentTensors(argument, name, i)))
     for (const index of donated) {
-      if (index >= args.length || isKey(args[index])) throw new OptionError(`compile(${name}): donate names argument ${index}, which is not a tree argument`)
+      if (index >= args.length || isKey(args[index]))
+        throw new OptionError(`compile(${name}): donate names argument ${index}, which is not a tree argument`)
     }
     // A compiled function called while another is traced becomes part of that one.
     if (compiler === undefined || compiler.isTracing()) {
-      const { structure, owned } = runEagerly(fn, args, tensors)
+      const { structure, owned } = namingMissingKernels(name, () => runEagerly(fn, args, tensors))
       if (compiler === undefined) disposeDonated(donated, tensors)
       return unflatten<Result>(structure, owned)
     }
@@ -100,7 +101,12 @@ export function compile<Args extends readonly CompileArgument[], Result extends 
   }
 }
 
-function run<Result extends Tree>(form: CompiledForm, args: readonly CompileArgument[], tensors: readonly tf.Tensor[][], donated: ReadonlySet<number>): Result {
+function run<Result extends Tree>(
+  form: CompiledForm,
+  args: readonly CompileArgument[],
+  tensors: readonly tf.Tensor[][],
+  donated: ReadonlySet<number>,
+): Result {
   form.keys = args.filter(isKey)
   const outputs = form.traced.run(tensors.flat())
   disposeDonated(donated, tensors)
@@ -125,13 +131,17 @@ function leavesLike({ argumentStructures, specs }: CompiledForm, args: readonly 
       return list.length === structure.items.length && structure.items.every((item, i) => collect(list[i], item, found))
     }
     const record = tree as Readonly<Record<string, Tree>>
-    return Object.keys(record).length === structure.keys.length && structure.items.every((item, i) => collect(record[structure.keys[i]], item, found))
+    return (
+      Object.keys(record).length === structure.keys.length &&
+      structure.items.every((item, i) => collect(record[structure.keys[i]], item, found))
+    )
   }
   const leavesOf: tf.Tensor[][] = []
   for (const [i, structure] of argumentStructures.entries()) {
     const found: tf.Tensor[] = []
     const argument = args[i]
-    const fits = structure === undefined || isKey(argument) ? structure === undefined && isKey(argument) : collect(argument as Tree, structure, found)
+    const fits =
+      structure === undefined || isKey(argument) ? structure === undefined && isKey(argument) : collect(argument as Tree, structure, found)
     if (!fits) return undefined
     leavesOf.push(found)
   }
@@ -157,6 +167,20 @@ export function float64Tensor(values: Float64Array, shape: readonly number[]): t
 
 function disposeDonated(donated: ReadonlySet<number>, tensors: readonly tf.Tensor[][]): void {
   for (const index of donated) for (const leaf of tensors[index]) leaf.dispose()
+}
+
+/** TensorFlow.js says that an operation does not exist on a backend, but not what to do. */
+function namingMissingKernels<T>(name: string, run: () => T): T {
+  try {
+    return run()
+  } catch (error) {
+    const [, kernel] = /[Kk]ernel '(\w+)' (?:not registered )?for backend/.exec((error as Error).message) ?? []
+    if (kernel === undefined || isBpfError(error)) throw error
+    throw new BackendError(
+      `compile(${name}): the ${tf.getBackend()} backend has no kernel '${kernel}'; use one that has: await useBackend('onnx') in Node, 'cpu' elsewhere`,
+      { cause: error },
+    )
+  }
 }
 
 /** Runs a function in a scope of its own; outputs that alias an argument or each other are cloned. */
@@ -233,7 +257,9 @@ export function symbolicArguments(
 export function specOf(tensor: tf.Tensor): TensorSpec {
   const { dtype, shape } = tensor
   if (dtype !== 'float32' && dtype !== 'int32' && dtype !== 'bool') {
-    throw new OptionError(`compile: arguments are float32, int32 or bool tensors, got ${dtype}; pass a complex tensor as its real and imaginary part`)
+    throw new OptionError(
+      `compile: arguments are float32, int32 or bool tensors, got ${dtype}; pass a complex tensor as its real and imaginary part`,
+    )
   }
   return { dtype, shape }
 }

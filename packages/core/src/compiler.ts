@@ -89,3 +89,9 @@ export function currentCompiler(): Compiler | undefined {
   const { backend } = tf.engine() as unknown as { backend?: { compiler?: Compiler } }
   return backend?.compiler
 }
+
+/** {@link currentCompiler} for code that needs no backend: asking does not start one. */
+export function startedCompiler(): Compiler | undefined {
+  const { backendInstance } = tf.engine() as unknown as { backendInstance?: { compiler?: Compiler } | null }
+  return backendInstance?.compiler
+}

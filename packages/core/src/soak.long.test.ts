@@ -68,7 +68,9 @@ describe('memory stays flat', () => {
     expect(tf.memory().numTensors).toBe(tensors)
     expect(tf.memory().numBytes).toBe(bytes)
     const after = resident()
-    console.info(`10,000 compiled steps: ${tensors} tensors, resident ${before.toFixed(0)} MB after 5,000, ${after.toFixed(0)} MB at the end`)
+    console.info(
+      `10,000 compiled steps: ${tensors} tensors, resident ${before.toFixed(0)} MB after 5,000, ${after.toFixed(0)} MB at the end`,
+    )
     expect(after - before).toBeLessThan(slackMB)
     dispose(state, data)
   })

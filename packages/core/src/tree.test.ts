@@ -5,7 +5,7 @@ import { useBackend } from './backend'
 import { OptionError, ShapeError } from './errors'
 import * as tree from './tree'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 const sample = () => ({ b: [tf.tensor1d([1, 2]), tf.scalar(3, 'int32')], a: { w: tf.tensor2d([[4, 5]]) } })
 

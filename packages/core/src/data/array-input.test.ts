@@ -4,7 +4,7 @@ import { useBackend } from '../backend'
 import { readLabels, readMatrix, readVector } from './array-input'
 
 beforeAll(async () => {
-  await useBackend('cpu')
+  await useBackend()
 })
 
 describe('readMatrix', () => {

@@ -9,7 +9,7 @@ import { batch, fromArrays, fromStream, shuffle, subset } from './examples'
 import type { ArrayTree } from './host-array'
 import { concat, map, prefetch, take } from './pipeline'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 /** Values of the tensor `x` of every batch of a pass; the batches are freed. */
 async function valuesOf(pass: AsyncIterable<{ x: tf.Tensor }>): Promise<number[][]> {

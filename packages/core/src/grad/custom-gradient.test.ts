@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { useBackend } from '../backend'
 import { customGradient, grad, hvp, stopGradient, straightThrough } from './index'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 describe('stopGradient', () => {
   it('makes constants of what depends on the parameters', async () => {

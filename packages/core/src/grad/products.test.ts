@@ -5,7 +5,7 @@ import { useBackend } from '../backend'
 import { dot } from '../tree'
 import { gaussNewtonVectorProduct, grad, hvp, jvp, vjp } from './index'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 const normal = (shape: number[], seed: number): tf.Tensor => tf.randomNormal(shape, 0, 0.5, 'float32', seed)
 

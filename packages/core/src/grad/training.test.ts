@@ -4,7 +4,7 @@ import { useBackend } from '../backend'
 import { map, type Tree } from '../tree'
 import { valueAndGrad } from './index'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 /** Loss before and after `steps` steps of gradient descent. */
 function train<P extends Tree>(params: P, loss: (params: P) => tf.Tensor, steps = 30, rate = 0.1): { first: number; last: number } {

@@ -3,7 +3,7 @@ import { beforeAll, expect, it } from 'vitest'
 import { useBackend } from '../backend'
 import { valueAndGradWithAux } from './value-and-grad'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 it('gives value, aux and gradients, zeros for what the value does not depend on, and leaks nothing', async () => {
   const params = { w: tf.tensor1d([1, 2]), unused: tf.scalar(3), count: tf.scalar(1, 'int32') }

@@ -1,5 +1,5 @@
 import { DataError, OptionError, ShapeError } from '../errors'
-import { gemm } from './gemm'
+import { gemm, isNative, nativeProduct } from './gemm'
 import {
   add,
   checkFinite,
@@ -13,7 +13,7 @@ import {
   type Matrix,
   type RightHandSide,
 } from './matrix'
-import { solveTriangleInPlace } from './triangular'
+import { invertBlock, solveTriangleInPlace, solveVectorInPlace } from './triangular'
 
 const block = 64
 
@@ -28,21 +28,51 @@ export function choleskyInPlace(a: Float64Array, n: number): { index: number; pi
     const width = end - start
     // Left-looking by block columns: A[start:, start:end] −= L[start:, :start] L[start:end, :start]ᵀ.
     if (start > 0) gemm(-1, a, start * n, n, a, start * n, 1, n, a, start * n + start, n, n - start, width, start)
-    for (let j = start; j < end; j++) {
-      let sum = a[j * n + j]
-      for (let k = start; k < j; k++) sum -= a[j * n + k] * a[j * n + k]
-      if (!(sum > 0)) return { index: j, pivot: sum }
-      const pivot = Math.sqrt(sum)
-      a[j * n + j] = pivot
-      for (let i = j + 1; i < n; i++) {
-        let value = a[i * n + j]
-        for (let k = start, p = i * n + start, q = j * n + start; k < j; k++, p++, q++) value -= a[p] * a[q]
-        a[i * n + j] = value / pivot
-      }
-    }
+    const failure = factorRows(a, n, start, end, end)
+    if (failure !== undefined) return failure
+    solvePanel(a, n, start, end)
   }
   for (let i = 0; i < n; i++) a.fill(0, i * n + i + 1, (i + 1) * n)
   return undefined
+}
+
+/** Columns [start, end) of the factor for the rows [start, endRow), earlier columns being subtracted already. */
+function factorRows(a: Float64Array, n: number, start: number, end: number, endRow: number): { index: number; pivot: number } | undefined {
+  for (let j = start; j < end; j++) {
+    let sum = a[j * n + j]
+    for (let k = start; k < j; k++) sum -= a[j * n + k] * a[j * n + k]
+    if (!(sum > 0)) return { index: j, pivot: sum }
+    const pivot = Math.sqrt(sum)
+    a[j * n + j] = pivot
+    substituteRows(a, n, start, j, j + 1, endRow)
+  }
+  return undefined
+}
+
+/** Column j of the rows [from, to), given the columns [start, j) and the pivot. */
+function substituteRows(a: Float64Array, n: number, start: number, j: number, from: number, to: number): void {
+  const pivot = a[j * n + j]
+  for (let i = from; i < to; i++) {
+    let value = a[i * n + j]
+    for (let k = start, p = i * n + start, q = j * n + start; k < j; k++, p++, q++) value -= a[p] * a[q]
+    a[i * n + j] = value / pivot
+  }
+}
+
+/** The rows below a factored diagonal block: A[end:, block] ← A[end:, block] L[block, block]⁻ᵀ. */
+function solvePanel(a: Float64Array, n: number, start: number, end: number): void {
+  const width = end - start
+  const rows = n - end
+  const inverse = isNative(rows, width, width) ? invertBlock(a, n, start, end, true, false) : undefined
+  if (inverse === undefined) {
+    for (let j = start; j < end; j++) substituteRows(a, n, start, j, end, n)
+    return
+  }
+  const panel = new Float64Array(rows * width)
+  for (let i = 0; i < rows; i++) panel.set(a.subarray((end + i) * n + start, (end + i) * n + end), i * width)
+  const shape: [number, number] = [rows, width]
+  const solved = nativeProduct({ data: panel, shape, transposed: false }, { data: inverse, shape: [width, width], transposed: true })
+  for (let i = 0; i < rows && solved !== undefined; i++) a.set(solved.subarray(i * width, (i + 1) * width), (end + i) * n + start)
 }
 
 /**
@@ -86,7 +116,8 @@ export function choleskySolve<B extends RightHandSide>(l: Matrix, b: B): B {
   if (l.cols !== n) throw new ShapeError(`choleskySolve: expected a square factor, got [${l.rows}, ${l.cols}]`)
   const { data, count } = copyRightHandSide(b, n, 'choleskySolve')
   solveTriangleInPlace(l.data, n, data, count, true, false)
-  solveTriangleInPlace(transpose(l).data, n, data, count, false, false)
+  if (count === 1) solveVectorInPlace(l.data, n, data, { lower: true, transposed: true, unitDiagonal: false })
+  else solveTriangleInPlace(transpose(l).data, n, data, count, false, false)
   return likeRightHandSide(b, data, n)
 }
 

@@ -1,12 +1,89 @@
+import { startedCompiler } from '../compiler'
+
+/** A factor of {@link nativeProduct}: a contiguous row-major array of the shape as stored. */
+interface Factor {
+  data: Float64Array
+  shape: readonly [number, number]
+  transposed: boolean
+}
+
+/** Multiply-adds from which a native call, with its copies of blocks, is faster than our kernel: measured, about 40 cubed. */
+const nativeWork = 65536
+/** Thinner products are bound by those copies. */
+const nativeWidth = 8
+
+/** Whether a product of [m, k] and [k, n] is computed natively with the backend in use. */
+export function isNative(m: number, n: number, k: number): boolean {
+  return m * n * k >= nativeWork && Math.min(m, n, k) >= nativeWidth && startedCompiler()?.gemm64 !== undefined
+}
+
+/** A B by the backend in use, [m, n]; undefined where it has no product in double precision or the call would not pay. */
+export function nativeProduct(a: Factor, b: Factor): Float64Array | undefined {
+  const [m, k] = a.transposed ? [a.shape[1], a.shape[0]] : a.shape
+  const n = b.shape[b.transposed ? 0 : 1]
+  if (!isNative(m, n, k)) return undefined
+  return startedCompiler()?.gemm64?.(a.data, a.shape, b.data, b.shape, { transposeA: a.transposed, transposeB: b.transposed })
+}
+
+/** A block of a row-major array as a contiguous one, copied only where it has to be. */
+function contiguous(x: Float64Array, start: number, stride: number, rows: number, cols: number): Float64Array {
+  if (stride === cols) return x.subarray(start, start + rows * cols)
+  const result = new Float64Array(rows * cols)
+  for (let i = 0, p = start; i < rows; i++, p += stride) result.set(x.subarray(p, p + cols), i * cols)
+  return result
+}
+
+/** C += alpha P for a contiguous P. */
+function accumulate(alpha: number, product: Float64Array, c: Float64Array, cStart: number, cRow: number, m: number, n: number): void {
+  for (let i = 0, p = 0; i < m; i++) {
+    for (let q = cStart + i * cRow, end = q + n; q < end; p++, q++) c[q] += alpha * product[p]
+  }
+}
+
 /**
- * C += alpha A B on row-major blocks inside larger arrays: the kernel under all blocked routines here.
- *
- * B is packed four columns wide so that the inner loop reads two rows of A and one packed stream, with eight sums
- * held in registers: on V8 about 4 GFLOP/s on one core, where three plain loops give 0.7. The blocks of A stay in L2.
+ * C += alpha A B on row-major blocks inside larger arrays: the kernel under all blocked routines here. Large products
+ * run natively where the backend in use can ({@link isNative}), others by {@link plainGemm}.
  *
  * `bRow` and `bCol` are the strides of B, so that a transposed B costs nothing. `aRow` is the stride of A's rows.
  */
 export function gemm(
+  alpha: number,
+  a: Float64Array,
+  aStart: number,
+  aRow: number,
+  b: Float64Array,
+  bStart: number,
+  bRow: number,
+  bCol: number,
+  c: Float64Array,
+  cStart: number,
+  cRow: number,
+  m: number,
+  n: number,
+  k: number,
+): void {
+  if ((bRow === 1 || bCol === 1) && isNative(m, n, k)) {
+    const transposed = bCol !== 1
+    const shape: [number, number] = transposed ? [n, k] : [k, n]
+    const product = nativeProduct(
+      { data: contiguous(a, aStart, aRow, m, k), shape: [m, k], transposed: false },
+      { data: contiguous(b, bStart, transposed ? bCol : bRow, ...shape), shape, transposed },
+    )
+    if (product !== undefined) {
+      accumulate(alpha, product, c, cStart, cRow, m, n)
+      return
+    }
+  }
+  plainGemm(alpha, a, aStart, aRow, b, bStart, bRow, bCol, c, cStart, cRow, m, n, k)
+}
+
+/**
+ * {@link gemm} in JavaScript.
+ *
+ * B is packed four columns wide so that the inner loop reads two rows of A and one packed stream, with eight sums
+ * held in registers: on V8 about 4 GFLOP/s on one core, where three plain loops give 0.7. The blocks of A stay in L2.
+ */
+function plainGemm(
   alpha: number,
   a: Float64Array,
   aStart: number,

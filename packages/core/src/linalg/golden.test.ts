@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { useBackend } from '../backend'
 import {
   cholesky,
   choleskyLogDet,
@@ -27,6 +28,9 @@ function golden<Case>(name: string): Case[] {
 }
 
 const eps = Number.EPSILON
+
+// The default in Node multiplies natively; BPF_BACKEND=cpu runs the same on our own kernels.
+beforeAll(() => useBackend())
 
 /** Largest difference over the largest expected value. */
 function relativeError(actual: Matrix | Float64Array, expected: number[][] | number[]): number {

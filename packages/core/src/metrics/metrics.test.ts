@@ -21,7 +21,7 @@ import {
 } from './index'
 
 beforeAll(async () => {
-  await useBackend('cpu')
+  await useBackend()
 })
 
 type Golden = Record<'logits' | 'targets' | 'predictions' | 'x' | 'y' | 'confusion', number[][]> &

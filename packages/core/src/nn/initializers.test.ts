@@ -4,7 +4,7 @@ import { useBackend } from '../backend'
 import { key } from '../random/index'
 import { initializers } from './index'
 
-await useBackend('cpu')
+await useBackend()
 
 const shape = [3, 3, 20, 40]
 const fanIn = 180

@@ -9,7 +9,7 @@ import { layerCases as cases } from './__fixtures__/layers'
 import { torchLayers } from './__fixtures__/torch'
 import * as nn from './index'
 
-await useBackend('cpu')
+await useBackend()
 
 type Stored = { shape: readonly number[]; values: readonly number[] }
 const tensor = ({ shape, values }: Stored) => tf.tensor([...values], [...shape], 'float32')

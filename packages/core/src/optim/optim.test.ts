@@ -33,7 +33,7 @@ function expectClose(actual: number[][], expected: readonly (readonly number[])[
   )
 }
 
-await useBackend('cpu')
+await useBackend()
 
 describe('optimizers equal PyTorch', () => {
   const { runs } = torchOptim

@@ -6,7 +6,7 @@ import { lgamma, normalCdf } from '../numerics/index'
 import * as random from './index'
 import { exponentialFromBits, logFloat } from './transforms'
 
-beforeAll(() => useBackend('cpu'))
+beforeAll(() => useBackend())
 
 const { key, split, fold } = random
 

@@ -4,6 +4,7 @@ import * as nn from '../index'
 export type LayerCase = [string, nn.Layer, readonly number[]]
 
 const smooth = nn.tanh()
+
 /** Every kind of layer, small enough for finite differences. */
 export const layerCases: LayerCase[] = [
   ['dense', nn.dense(3), [4]],

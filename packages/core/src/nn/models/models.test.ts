@@ -9,7 +9,7 @@ import { dispose, entries, flatten, leaves, map, signature, size, unflatten, typ
 import { torchLayers } from '../__fixtures__/torch'
 import * as nn from '../index'
 
-await useBackend('cpu')
+await useBackend()
 
 const evaluation = { training: false }
 
