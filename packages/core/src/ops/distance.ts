@@ -9,7 +9,7 @@ const blockSize = 2 ** 22
  * Squared Euclidean distances between all rows: D[i, j] = Σ_k (x[i, k] - y[j, k])².
  *
  * Summed from the differences, not from inner products: equal rows are at exactly 0, equal pairs of rows at exactly
- * equal distances whatever stands around them, and nothing cancels. Costs n·m·d elementwise work, in blocks of rows.
+ * equal distances within one call, and nothing cancels. Costs n·m·d elementwise work, in blocks of rows.
  * Differentiable to any order.
  *
  * @param x - [n, d], float32
