@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core'
+import type * as tf from '@tensorflow/tfjs-core'
 import { requireBackend } from './backend'
 import { specOf, type CompileArgument } from './compile'
 import { currentCompiler, type Compiler, type OnnxModel } from './compiler'
