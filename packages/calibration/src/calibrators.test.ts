@@ -17,7 +17,6 @@ import {
   fitTemperature,
   fitVectorScaling,
   loadCalibrator,
-  reliabilityDiagram,
   type Calibrator,
   type FitCalibratorOptions,
   type Rows,
@@ -150,47 +149,3 @@ for (const [name, fit] of Object.entries(methods)) {
     })
   })
 }
-
-describe('loadCalibrator', () => {
-  it('refuses what is no saved calibrator', async () => {
-    const { save } = await fitTemperature(rows, labels)
-    const state = save()
-    for (const [bad, pattern] of [
-      [{ ...state, kind: 'toString' }, /unknown kind 'toString'/],
-      [{ ...state, version: 2 }, /expected version 1/],
-      [{ ...state, classes: 0 }, /classes/],
-      [{ ...state, parameters: {} }, /parameters.temperature should be a number/],
-      [null, /unknown kind/],
-    ] as const) {
-      let message = ''
-      try {
-        loadCalibrator(bad as unknown as typeof state)
-      } catch (error) {
-        expect(isBpfError(error, 'DataError')).toBe(true)
-        message = (error as Error).message
-      }
-      expect(message).toMatch(pattern)
-    }
-  })
-})
-
-describe('reliabilityDiagram', () => {
-  it('has the bins of the ECE', async () => {
-    const { calibrationMetrics } = await import('./calibration-metrics')
-    const diagram = reliabilityDiagram(rows, labels, { input: 'logits', bins: 10 })
-    const metrics = calibrationMetrics(rows, labels, { input: 'logits', bins: 10, metrics: ['ECE_ew', 'accuracy'] })
-    expect(diagram.error).toBeCloseTo(metrics.ECE_ew, 12)
-    expect(diagram.accuracy).toBeCloseTo(metrics.accuracy, 12)
-    expect(diagram.bins.reduce((sum, bin) => sum + bin.count, 0)).toBe(240)
-    expect(diagram.bins[0]).toEqual({ lower: 0, upper: 0.1, count: 0, confidence: null, accuracy: null, gap: null, interval: null })
-  })
-
-  it('of one class, with equal mass, has bins of equal size and intervals around the accuracy', () => {
-    const { bins } = reliabilityDiagram(rows, labels, { input: 'logits', bins: 8, binning: 'equalMass', classIndex: 1 })
-    for (const { count, accuracy, interval } of bins) {
-      expect(count).toBe(30)
-      expect(interval?.[0]).toBeLessThanOrEqual(accuracy as number)
-      expect(interval?.[1]).toBeGreaterThanOrEqual(accuracy as number)
-    }
-  })
-})

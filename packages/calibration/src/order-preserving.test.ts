@@ -1,6 +1,8 @@
-import { useBackend, type Dataset } from '@bpf/core'
+import { compile, useBackend, type Dataset } from '@bpf/core'
 import { batch, fromArrays, shuffle } from '@bpf/core/data'
-import { learnerContract } from '@bpf/core/testing'
+import { key } from '@bpf/core/random'
+import { float32Tolerance, learnerContract, mismatch } from '@bpf/core/testing'
+import * as tf from '@tensorflow/tfjs-core'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { synthetic } from '../test/synthetic'
 import { calibrationMetrics } from './calibration-metrics'
@@ -12,6 +14,7 @@ import {
   orderPreserving,
   type OrderPreservingBatch,
   type OrderPreservingCalibrator,
+  type OrderPreservingState,
 } from './order-preserving'
 
 beforeAll(() => useBackend())
@@ -28,6 +31,29 @@ describe('the order-preserving learner', () => {
   for (const variant of ['OP', 'OI'] as const) {
     for (const check of learnerContract({ learner: () => orderPreserving({ classes: 3, variant, hidden: [4] }), dataset }))
       it(`${variant}: ${check.name}`, check.run)
+  }
+})
+
+describe('predict of the learner', () => {
+  const { truth, rows } = synthetic(53, 30, 5)
+  for (const variant of ['OP', 'OI'] as const) {
+    it(`${variant}: compiled, is what the calibrator of the same network answers, ties included`, async () => {
+      const learner = orderPreserving({ classes: 5, variant, hidden: [6] })
+      const tied = [[2, 2, -1, 2, -1], ...rows]
+      const x = tf.tensor2d(tied)
+      const { tensors } = learner.init(key(7), { x, y: tf.zeros([31], 'int32') }, undefined)
+      const joined = (part: 'kernel' | 'bias'): number[] => tensors.layers.flatMap((layer) => Array.from(layer[part].dataSync()))
+      const calibrator = loadCalibrator({
+        kind: 'orderPreserving',
+        version: 1,
+        classes: 5,
+        parameters: { variant, widths: [5, 6, 5], kernels: joined('kernel'), biases: joined('bias') },
+      })
+      const predict = compile((state: OrderPreservingState, logits: tf.Tensor) => learner.predict?.(state, logits) as tf.Tensor)
+      const expected = calibrator.apply(tied).flat()
+      expect(mismatch(await predict(tensors, x).data(), expected, float32Tolerance(expected))).toBeUndefined()
+      expect(expected).toHaveLength(truth.length + 5)
+    })
   }
 })
 

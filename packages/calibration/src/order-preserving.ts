@@ -124,6 +124,13 @@ export function orderPreserving(options: OrderPreservingOptions): Learner<OrderP
         return { tensors: { layers: applyUpdates(tensors.layers, updates), optimizer: state }, metrics: { loss: value } }
       })
     },
+    predict: ({ layers }, x) =>
+      tree.tidy(() => {
+        const { mapped, indices } = sortedOutput(layers, tf.maximum(x as tf.Tensor, logitFloor) as tf.Tensor2D, variant)
+        // Ascending indices: where in the sorted row each class stands.
+        const places = tf.topk(tf.neg(tf.cast(indices, 'float32')), classes, true).indices
+        return tf.softmax(tf.gather(mapped, places, 1, 1))
+      }),
   }
 }
 
