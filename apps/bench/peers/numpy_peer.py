@@ -82,4 +82,27 @@ def mlp_step(arrays, settings):
     return step
 
 
-workloads = {"h-calibration-epoch": h_calibration_epoch, "mlp-step": mlp_step}
+def boosted_units(arrays, settings):
+    x, target = arrays["x"].astype(np.float64), arrays["target"].astype(np.float64)
+    d, units, outputs, n = settings["features"], settings["units"], settings["outputs"], settings["rows"]
+    flat = arrays["weights"].astype(np.float64)
+    ends = np.cumsum([d * units, units, units * outputs])
+    w1, b1, w2, b2 = np.split(flat, ends)
+    # Views into one vector, as a solver would hold them.
+    w1, w2 = w1.reshape(units, d), w2.reshape(units, outputs)
+    alpha, rate = settings["alpha"], settings["learningRate"]
+
+    def step():
+        hidden = 1 / (1 + np.exp(-(x @ w1.T + b1)))
+        error = hidden @ w2 + b2 - target
+        loss = (0.5 * (error**2).sum() + 0.5 * alpha * ((w1**2).sum() + (w2**2).sum())) / n
+        back = (error @ w2.T) * hidden * (1 - hidden)
+        grads = (back.T @ x + alpha * w1, back.sum(0), hidden.T @ error + alpha * w2, error.sum(0))
+        for weights, gradient in zip((w1, b1, w2, b2), grads):
+            weights -= rate / n * gradient
+        return loss
+
+    return step
+
+
+workloads = {"boosted-units": boosted_units, "h-calibration-epoch": h_calibration_epoch, "mlp-step": mlp_step}

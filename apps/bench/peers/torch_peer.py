@@ -272,8 +272,30 @@ def resnet20(arrays, settings):
     return images.trainer(settings, network)
 
 
+def boosted_units(arrays, settings):
+    x, target = torch.from_numpy(arrays["x"]).double(), torch.from_numpy(arrays["target"]).double()
+    d, units, outputs, n = settings["features"], settings["units"], settings["outputs"], settings["rows"]
+    sizes = [d * units, units, units * outputs, outputs]
+    w1, b1, w2, b2 = torch.from_numpy(arrays["weights"]).double().split(sizes)
+    params = [w.clone().requires_grad_() for w in (w1.reshape(units, d), b1, w2.reshape(units, outputs), b2)]
+    optimizer = torch.optim.SGD(params, lr=settings["learningRate"])
+
+    def step():
+        optimizer.zero_grad()
+        w1, b1, w2, b2 = params
+        error = torch.sigmoid(x @ w1.T + b1) @ w2 + b2 - target
+        penalty = (w1**2).sum() + (w2**2).sum()
+        loss = (0.5 * (error**2).sum() + 0.5 * settings["alpha"] * penalty) / n
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
 workloads = {
     "attention": attention,
+    "boosted-units": boosted_units,
     "convnet4": convnet4,
     "gru": gru,
     "h-calibration-epoch": h_calibration_epoch,

@@ -15,6 +15,15 @@ export interface PaperEntry {
 /** All reproductions, in the order of their numbers. A new paper adds one entry. */
 export const papers: readonly PaperEntry[] = [
   {
+    number: 13,
+    slug: 'gbnn',
+    title: 'Sequential Training of Neural Networks with Gradient Boosting',
+    arxiv: '1909.12098',
+    package: '@bpf/local',
+    featured: true,
+    load: () => import('./13-gbnn'),
+  },
+  {
     number: 60,
     slug: 'h-calibration',
     title: 'h-calibration: Rethinking Classifier Recalibration with Probabilistic Error-Bounded Objective',

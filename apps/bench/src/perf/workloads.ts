@@ -1,4 +1,5 @@
 import { attentionStep } from './attention'
+import { boostedUnits } from './boosted-units'
 import { convNetStep, resnetStep } from './convolutional'
 import { hCalibrationEpoch } from './h-calibration-epoch'
 import { matmul1024, matmul256 } from './matmul'
@@ -20,4 +21,5 @@ export const workloads: readonly Workload[] = [
   resnetStep,
   hCalibrationEpoch,
   mlpStep,
+  boostedUnits,
 ]
