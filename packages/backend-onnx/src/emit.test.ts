@@ -1,14 +1,13 @@
 import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { forbidFallback } from './__fixtures__/native-only'
 import './index'
 import { createGraph } from './graph'
 import { binary, reduce, scalar, transpose } from './emit'
 import { deviation, sample } from './testing/index'
 
-beforeAll(() => {
-  process.env.BPF_ONNX_FALLBACK = 'never'
-})
+forbidFallback()
 
 const shape = [2, 3, 4, 5]
 const permutations = [

@@ -1,10 +1,10 @@
 import { ensureBackend } from './backend'
-import { compile } from './compile'
 import type { Dataset } from './data/dataset'
-import { DataError, OptionError } from './errors'
+import { OptionError } from './errors'
 import { fit } from './fit'
 import type { Json, LearnerState, Staged } from './learner'
 import { fold, key as makeKey, split, type Key } from './random/key'
+import { checkSameRun, noBatch, ownedState } from './run-start'
 import type { Checkpoint, CheckpointStore, Reporter } from './training'
 import { dispose, leaves, map, type Tree } from './tree'
 
@@ -96,26 +96,16 @@ async function startStages<State extends Tree, Batch extends Tree>(
   key: Key,
 ): Promise<StagedRun<State>> {
   for await (const sample of dataset.batches({ key })) {
-    let host: Json = null
-    const tensors = compile(() => {
-      const state = staged.init(key, sample)
-      host = state.host
-      return map((leaf) => leaf.clone(), state.tensors)
-    })()
+    const state = ownedState(() => staged.init(key, sample))
     dispose(sample)
-    return { state: { tensors, host }, stage: 0, inner: undefined }
+    return { state, stage: 0, inner: undefined }
   }
-  throw new DataError('fitStages: the dataset gives no batch; it has fewer examples than one batch: make the batch smaller')
+  throw noBatch('fitStages')
 }
 
 function resumeStages<State extends Tree>(checkpoint: Checkpoint, runKey: Key): StagedRun<State> {
   const { words, stage, outer, inner } = checkpoint.host as unknown as StagedHost
-  if (words[0] !== runKey.words[0] || words[1] !== runKey.words[1]) {
-    dispose(checkpoint.trees)
-    throw new OptionError(
-      'fitStages: the checkpoint belongs to a run with another key or seed; use that one, another store, or resume: false',
-    )
-  }
+  checkSameRun('fitStages', words, runKey, checkpoint.trees)
   const { state, ...rest } = checkpoint.trees
   const innerTrees = Object.fromEntries(Object.entries(rest).map(([name, tree]) => [name.replace(/^inner-/, ''), tree]))
   return {

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { describe, expect, it } from 'vitest'
 import { batch, fromArrays, fromStream, shuffle } from './data/index'
+import { useBackend } from './backend'
 import type { Dataset } from './data/dataset'
 import { BpfError, DataError, OptionError, ShapeError } from './errors'
 import { fit } from './fit'
@@ -85,6 +86,17 @@ describe('fit', () => {
     dispose((await fit(spy, linearData(), { steps: 12, key: key(5), stepsPerCall: 5, reporter })).state.tensors)
     const run = split(key(5), 6)[3]
     expect(seen).toEqual(Array.from({ length: 12 }, (_, n) => uniform(fold(run, n), [1]).dataSync()[0]))
+  })
+
+  it('compiles an evaluation once, for all validations', async () => {
+    const compiles = (await useBackend()).name === 'onnx'
+    const learner = linearLearner()
+    let calls = 0
+    const counting: typeof learner = { ...learner, evaluate: (...args) => (calls++, learner.evaluate?.(...args)) as never }
+    const { history } = await fit(counting, linearData(), { epochs: 4, validation: linearData() })
+    expect(history.every(({ metrics }) => 'val/mse' in metrics)).toBe(true)
+    // 43 points in batches of 4 are 11 evaluations a pass, the last one padded.
+    expect(calls).toBe(compiles ? 1 : 44)
   })
 
   it('calls hooks every n steps whatever the steps per call', async () => {

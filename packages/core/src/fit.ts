@@ -7,6 +7,7 @@ import type { Dataset } from './data/dataset'
 import { BpfError, DataError, isBpfError, OptionError, ShapeError } from './errors'
 import type { Json, Learner, LearnerState, StepInfo } from './learner'
 import { fold, key as makeKey, split, symbolicKey, type Key } from './random/key'
+import { checkSameRun, noBatch, ownedState } from './run-start'
 import type { Checkpoint, FitOptions, FitResult } from './training'
 import { allFinite, clone, dispose, entries, leaves, map, signature, type Tree } from './tree'
 
@@ -126,45 +127,17 @@ async function startRun<State extends Tree, Batch extends Tree, Aux>(
   }
   const aux = (await learner.prepare?.(dataset, keys.prepare, { signal: options.signal })) as Aux
   for await (const sample of dataset.batches({ key: fold(keys.data, 0), signal: options.signal })) {
-    const state = initialState(learner, keys.init, sample, aux)
+    const state = ownedState(() => learner.init(keys.init, sample, aux))
+    dispose(sample)
+    tf.dispose(aux as tf.TensorContainer)
     return { state, best: undefined, progress }
   }
-  throw noBatch()
-}
-
-function noBatch(): DataError {
-  return new DataError('fit: the dataset gives no batch; it has fewer examples than one batch: make the batch smaller')
-}
-
-/** The learner's first state, owned by the run; the sample and what `prepare` made are freed. */
-function initialState<State extends Tree, Batch extends Tree, Aux>(
-  learner: Learner<State, Batch, Aux>,
-  key: Key,
-  sample: Batch,
-  aux: Aux,
-): LearnerState<State> {
-  let host: Json = null
-  const init = compile(
-    () => {
-      const state = learner.init(key, sample, aux)
-      host = state.host
-      // A leaf taken over from the sample or from `prepare` must outlive them.
-      return map((leaf) => leaf.clone(), state.tensors)
-    },
-    { name: 'init' },
-  )
-  const tensors = init()
-  dispose(sample)
-  tf.dispose(aux as tf.TensorContainer)
-  return { tensors, host }
+  throw noBatch('fit')
 }
 
 function resumeRun<State extends Tree>(checkpoint: Checkpoint, runKey: Key): Run<State> {
   const saved = checkpoint.host as unknown as { words: [number, number]; progress: Progress; host: Json }
-  if (saved.words[0] !== runKey.words[0] || saved.words[1] !== runKey.words[1]) {
-    dispose(checkpoint.trees)
-    throw new OptionError('fit: the checkpoint belongs to a run with another key or seed; use that one, another store, or resume: false')
-  }
+  checkSameRun('fit', saved.words, runKey, checkpoint.trees)
   return {
     state: { tensors: checkpoint.trees.state as State, host: saved.host },
     best: checkpoint.trees.best as State | undefined,
@@ -241,7 +214,7 @@ async function trainEpochs<State extends Tree, Batch extends Tree>(
     const outcome = await trainEpoch(trainer, dataset, options, keys, run, save, stepLimit)
     if (outcome === 'aborted') return end('aborted')
     emptyEpochs = progress.step === before ? emptyEpochs + 1 : 0
-    if (emptyEpochs > 1) throw noBatch()
+    if (emptyEpochs > 1) throw noBatch('fit')
   }
   return end(stoppedEarly(options, progress) ? 'early-stop' : 'done')
 }
@@ -375,13 +348,7 @@ async function endEpoch<State extends Tree, Batch extends Tree>(
   if (options.validation !== undefined) {
     judged = undefined
     if ((progress.epoch + 1) % (options.validateEvery ?? 1) === 0) {
-      judged = await evaluateLearner(
-        trainer.learner,
-        run.state.tensors,
-        options.validation,
-        fold(keys.evaluate, progress.epoch),
-        options.signal,
-      )
+      judged = await trainer.evaluate(run.state.tensors, options.validation, fold(keys.evaluate, progress.epoch), options.signal)
       for (const [name, value] of Object.entries(judged)) metrics[`val/${name}`] = value
       options.reporter?.report({ type: 'validation', step: progress.step, epoch: progress.epoch, metrics: judged })
     }
@@ -416,6 +383,7 @@ function keepBest<State extends Tree>(
 /** Runs steps and hooks on a run. */
 interface Trainer<State extends Tree, Batch extends Tree> {
   learner: Learner<State, Batch, unknown>
+  evaluate: Evaluator<State, Batch>
   /** How many steps the next call takes, where at most `room` may. */
   stepsPerCall(room: number): number
   /** Runs one step per batch, disposes the batches, and returns the last step's metrics. */
@@ -456,8 +424,11 @@ function makeTrainer<State extends Tree, Batch extends Tree>(
   let calls = 0
   let batchSignature: string | undefined
 
+  // Made at the first validation: not every learner evaluates.
+  let evaluator: Evaluator<State, Batch> | undefined
   return {
     learner,
+    evaluate: (...args) => (evaluator ??= makeEvaluator(learner))(...args),
     stepsPerCall: (room) => (room >= stepsPerCall || currentCompiler() === undefined ? Math.min(room, stepsPerCall) : 1),
     async call(run, batches) {
       const { progress } = run
@@ -614,27 +585,38 @@ export async function evaluateLearner<State extends Tree, Batch extends Tree>(
   key: Key,
   signal?: AbortSignal,
 ): Promise<Record<string, number>> {
-  const { evaluate } = learner
+  return makeEvaluator(learner)(tensors, dataset, key, signal)
+}
+
+/** {@link evaluateLearner} of one learner, compiled once for all its evaluations. */
+type Evaluator<State extends Tree, Batch extends Tree> = (
+  tensors: State,
+  dataset: Dataset<Batch>,
+  key: Key,
+  signal?: AbortSignal,
+) => Promise<Record<string, number>>
+
+function makeEvaluator<State extends Tree, Batch extends Tree>(learner: Learner<State, Batch, unknown>): Evaluator<State, Batch> {
+  const { evaluate, traceable } = learner
   if (evaluate === undefined) throw new OptionError('evaluateLearner: this learner has no evaluate')
-  await ensureBackend()
   const compiled = compile(
     (state: State, batch: Batch, weight: tf.Tensor, batchKey: Key) => evaluate.call(learner, state, batch, weight, batchKey),
-    {
-      name: 'evaluate',
-      traceable: learner.traceable,
-    },
+    { name: 'evaluate', traceable },
   )
-  const sums: Record<string, number> = {}
-  let count = 0
-  let index = 0
-  for await (const { batch, weight } of dataset.weightedBatches({ signal })) {
-    const part = compiled(tensors, batch, weight, fold(key, index++))
-    for (const [name, value] of Object.entries(part.sums)) sums[name] = (sums[name] ?? 0) + (await value.data())[0]
-    count += (await part.count.data())[0]
-    dispose(part, batch, weight)
+  return async (tensors, dataset, key, signal) => {
+    await ensureBackend()
+    const sums: Record<string, number> = {}
+    let count = 0
+    let index = 0
+    for await (const { batch, weight } of dataset.weightedBatches({ signal })) {
+      const part = compiled(tensors, batch, weight, fold(key, index++))
+      for (const [name, value] of Object.entries(part.sums)) sums[name] = (sums[name] ?? 0) + (await value.data())[0]
+      count += (await part.count.data())[0]
+      dispose(part, batch, weight)
+    }
+    if (count === 0) throw new DataError('evaluateLearner: the dataset has no examples')
+    return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / count]))
   }
-  if (count === 0) throw new DataError('evaluateLearner: the dataset has no examples')
-  return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / count]))
 }
 
 function yieldToEventLoop(): Promise<void> {

@@ -1,17 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { forbidFallback } from '../__fixtures__/native-only'
 import { onnxBackend, trace } from '../index'
 import { deviation, kernel, type Sample } from '../testing/index'
 
-const fallback = process.env.BPF_ONNX_FALLBACK
-beforeAll(() => {
-  process.env.BPF_ONNX_FALLBACK = 'never'
-})
-afterAll(() => {
-  if (fallback === undefined) delete process.env.BPF_ONNX_FALLBACK
-  else process.env.BPF_ONNX_FALLBACK = fallback
-})
+forbidFallback()
 
 type Dtype = 'float32' | 'int32' | 'bool'
 

@@ -1,12 +1,11 @@
 import fc from 'fast-check'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { forbidFallback } from '../__fixtures__/native-only'
 import '../index'
 import './image'
 import { deviation, kernel, sample, type Sample } from '../testing/index'
 
-beforeAll(() => {
-  process.env.BPF_ONNX_FALLBACK = 'never'
-})
+forbidFallback()
 
 const tolerance = 1e-5
 const runs = { numRuns: 25, seed: 2 }

@@ -1,17 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { forbidFallback } from '../__fixtures__/native-only'
 import '../index'
 import { deviation, kernel, sample } from '../testing/index'
 
-const fallback = process.env.BPF_ONNX_FALLBACK
-beforeAll(() => {
-  process.env.BPF_ONNX_FALLBACK = 'never'
-})
-afterAll(() => {
-  if (fallback === undefined) delete process.env.BPF_ONNX_FALLBACK
-  else process.env.BPF_ONNX_FALLBACK = fallback
-})
+forbidFallback()
 
 const sizes = fc.integer({ min: 1, max: 6 })
 const seeds = fc.nat(1000)

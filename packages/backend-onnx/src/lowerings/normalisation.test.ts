@@ -1,12 +1,11 @@
 import fc from 'fast-check'
-import { beforeAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
+import { forbidFallback } from '../__fixtures__/native-only'
 import '../index'
 import './normalisation'
 import { deviation, kernel, sample } from '../testing/index'
 
-beforeAll(() => {
-  process.env.BPF_ONNX_FALLBACK = 'never'
-})
+forbidFallback()
 
 const tolerance = 1e-5
 

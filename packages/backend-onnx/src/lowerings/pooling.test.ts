@@ -1,13 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { forbidFallback } from '../__fixtures__/native-only'
 import '../index'
 import './pooling'
 import { deviation, kernel, sample } from '../testing/index'
 
-beforeAll(() => {
-  process.env.BPF_ONNX_FALLBACK = 'never'
-})
+forbidFallback()
 
 const tolerance = 1e-5
 

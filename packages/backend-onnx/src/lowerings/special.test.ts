@@ -1,18 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { forbidFallback } from '../__fixtures__/native-only'
 import { trace } from '../index'
 import { float64Tensor } from '../trace'
 import { kernel, type Sample } from '../testing/index'
 
-const fallback = process.env.BPF_ONNX_FALLBACK
-beforeAll(() => {
-  process.env.BPF_ONNX_FALLBACK = 'never'
-})
-afterAll(() => {
-  if (fallback === undefined) delete process.env.BPF_ONNX_FALLBACK
-  else process.env.BPF_ONNX_FALLBACK = fallback
-})
+forbidFallback()
 
 const unaryKernels = [
   'Abs',

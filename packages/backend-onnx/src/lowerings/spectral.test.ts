@@ -1,17 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { forbidFallback } from '../__fixtures__/native-only'
 import { trace } from '../index'
 import { float64Tensor } from '../trace'
 import { deviation, kernel, sample } from '../testing/index'
 
-const fallback = process.env.BPF_ONNX_FALLBACK
-beforeAll(() => {
-  process.env.BPF_ONNX_FALLBACK = 'never'
-})
-afterAll(() => {
-  if (fallback === undefined) delete process.env.BPF_ONNX_FALLBACK
-  else process.env.BPF_ONNX_FALLBACK = fallback
-})
+forbidFallback()
 
 function transformed(name: string): (inputs: tf.Tensor[]) => tf.Tensor[] {
   return ([real, imag]) => {

@@ -10,6 +10,29 @@ type Attributes = {
   dataFormat?: string
 }
 
+type PoolInfo = ReturnType<typeof tf.backend_util.computePool2DInfo> | ReturnType<typeof tf.backend_util.computePool3DInfo>
+
+function heightAndWidth(info: PoolInfo): WindowAxis[] {
+  return [
+    {
+      window: info.filterHeight,
+      stride: info.strideHeight,
+      dilation: 1,
+      before: info.padInfo.top,
+      windows: info.outHeight,
+      length: info.inHeight,
+    },
+    {
+      window: info.filterWidth,
+      stride: info.strideWidth,
+      dilation: 1,
+      before: info.padInfo.left,
+      windows: info.outWidth,
+      length: info.inWidth,
+    },
+  ]
+}
+
 function axesOf(shape: number[], { filterSize, strides, pad, dimRoundingMode }: Attributes): WindowAxis[] {
   if (shape.length === 4) {
     const info = tf.backend_util.computePool2DInfo(
@@ -20,24 +43,7 @@ function axesOf(shape: number[], { filterSize, strides, pad, dimRoundingMode }: 
       pad,
       dimRoundingMode,
     )
-    return [
-      {
-        window: info.filterHeight,
-        stride: info.strideHeight,
-        dilation: 1,
-        before: info.padInfo.top,
-        windows: info.outHeight,
-        length: info.inHeight,
-      },
-      {
-        window: info.filterWidth,
-        stride: info.strideWidth,
-        dilation: 1,
-        before: info.padInfo.left,
-        windows: info.outWidth,
-        length: info.inWidth,
-      },
-    ]
+    return heightAndWidth(info)
   }
   const info = tf.backend_util.computePool3DInfo(
     shape as [number, number, number, number, number],
@@ -56,22 +62,7 @@ function axesOf(shape: number[], { filterSize, strides, pad, dimRoundingMode }: 
       windows: info.outDepth,
       length: info.inDepth,
     },
-    {
-      window: info.filterHeight,
-      stride: info.strideHeight,
-      dilation: 1,
-      before: info.padInfo.top,
-      windows: info.outHeight,
-      length: info.inHeight,
-    },
-    {
-      window: info.filterWidth,
-      stride: info.strideWidth,
-      dilation: 1,
-      before: info.padInfo.left,
-      windows: info.outWidth,
-      length: info.inWidth,
-    },
+    ...heightAndWidth(info),
   ]
 }
 

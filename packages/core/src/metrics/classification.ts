@@ -88,6 +88,15 @@ function rowLogSumExp(data: Float64Array | Float32Array, start: number, cols: nu
   return { largest, logSum: Math.log(sum) }
 }
 
+/** Scores with their labels, checked; `fromLogits` says which of the two kinds they are. */
+function readScored(scores: ClassScores, labels: LabelsInput) {
+  const fromLogits = 'logits' in scores
+  const matrix = fromLogits
+    ? checkRows(readMatrix(scores.logits, 'logits', { infinite: true }), 'logits')
+    : readProbabilities(scores.probabilities)
+  return { ...matrix, fromLogits, truth: readLabels(labels, 'labels', { classes: matrix.cols, length: matrix.rows }) }
+}
+
 /**
  * Mean negative log-likelihood of the labels, in nats: −(1/n) Σ log p(label). Infinity when a label has probability 0.
  *
@@ -96,11 +105,7 @@ function rowLogSumExp(data: Float64Array | Float32Array, start: number, cols: nu
  * @throws ShapeError when the lengths differ; DataError for NaN, labels out of range, rows that don't sum to 1, no rows
  */
 export function negativeLogLikelihood(scores: ClassScores, labels: LabelsInput): number {
-  const fromLogits = 'logits' in scores
-  const { rows, cols, data } = fromLogits
-    ? checkRows(readMatrix(scores.logits, 'logits', { infinite: true }), 'logits')
-    : readProbabilities(scores.probabilities)
-  const truth = readLabels(labels, 'labels', { classes: cols, length: rows })
+  const { fromLogits, rows, cols, data, truth } = readScored(scores, labels)
   let sum = 0
   for (let i = 0; i < rows; i++) {
     const value = data[i * cols + truth[i]]
@@ -123,11 +128,7 @@ export function negativeLogLikelihood(scores: ClassScores, labels: LabelsInput):
  * @throws like {@link negativeLogLikelihood}
  */
 export function brierScore(scores: ClassScores, labels: LabelsInput): number {
-  const fromLogits = 'logits' in scores
-  const { rows, cols, data } = fromLogits
-    ? checkRows(readMatrix(scores.logits, 'logits', { infinite: true }), 'logits')
-    : readProbabilities(scores.probabilities)
-  const truth = readLabels(labels, 'labels', { classes: cols, length: rows })
+  const { fromLogits, rows, cols, data, truth } = readScored(scores, labels)
   let sum = 0
   for (let i = 0; i < rows; i++) {
     const start = i * cols

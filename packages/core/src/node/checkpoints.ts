@@ -4,6 +4,7 @@ import { type BpfError, DataError, isBpfError } from '../errors'
 import { ensureBackend } from '../backend'
 import type { Checkpoint, CheckpointStore } from '../training'
 import { deserialize, serialize, type Saved } from '../save/index'
+import { warn } from '../warn'
 import { environment, environmentDifferences } from './environment'
 import { fileError, nativeSha256, readBytes, temporarySuffix, writeAtomically } from './files'
 
@@ -64,10 +65,6 @@ async function prune(folder: string, damaged: ReadonlySet<string>): Promise<void
   await Promise.all(superfluous.map((name) => unlink(join(folder, name)).catch(() => {})))
 }
 
-function warnProcess(message: string): void {
-  process.emitWarning(message, 'BpfWarning')
-}
-
 /**
  * Checkpoints of one run as files in a folder: the last two and the best. Each is written whole or not at all, so a
  * process may be killed at any moment. The environment is recorded with each.
@@ -80,7 +77,7 @@ function warnProcess(message: string): void {
  * @throws DataError (from `load`) naming the newest file when checkpoints exist but all are damaged
  */
 export function fileCheckpoints(folder: string, options: FileCheckpointOptions = {}): CheckpointStore {
-  const { onWarning = warnProcess } = options
+  const { onWarning = warn } = options
   const damaged = new Set<string>()
 
   const read = async (entry: Entry): Promise<Saved<Checkpoint['trees']> | BpfError> => {

@@ -97,7 +97,7 @@ function normalPairs(first: Halves, second: Halves): tf.Tensor {
 }
 
 /** Draws from the key whose words are a tensor of the graph, int32 [2]. */
-export function graphDraws(compiler: Compiler, key: tf.Tensor): GraphDraws {
+export function graphDraws(compiler: Pick<Compiler, 'randomWords'>, key: tf.Tensor): GraphDraws {
   const words = (n: number): { bits: tf.Tensor } & Halves => {
     const blocks = Math.ceil(n / 2)
     return compiler.randomWords(

@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { useBackend } from '../backend'
 import { lgamma, normalCdf } from '../numerics/index'
+import { graphDraws } from './graph-draws'
 import * as random from './index'
 import { exponentialFromBits, logFloat } from './transforms'
 
@@ -396,70 +397,16 @@ describe('transforms', () => {
       await useBackend(backend)
       const n = 5000
       const words = random.bitsArray(key(15), 2 * n)
-      const half = (word: number, low: boolean): number => (low ? word & 0xffff : word >>> 16)
-      /** (bits + ½)/2³² as one rounded sum of two exact terms. */
-      const unit = (bits: Uint32Array): tf.Tensor => {
-        const high = tf.tensor1d(Float32Array.from(bits, (word) => half(word, false)))
-        const low = tf.tensor1d(Float32Array.from(bits, (word) => half(word, true)))
-        return tf.add(tf.mul(high, 2 ** -16), tf.mul(tf.add(low, 0.5), 2 ** -32))
-      }
-      /** x = m·2^e with m in [√½, √2), by exact conditional scaling. */
-      const normalised = (x: tf.Tensor): { mantissa: tf.Tensor; exponent: tf.Tensor } => {
-        let mantissa = x
-        let exponent: tf.Tensor = tf.zerosLike(x)
-        const bound = Math.fround(Math.SQRT1_2)
-        for (const k of [32, 16, 8, 4, 2, 1]) {
-          const small = tf.less(mantissa, bound * 2 ** (1 - k))
-          mantissa = tf.where(small, tf.mul(mantissa, 2 ** k), mantissa)
-          exponent = tf.where(small, tf.sub(exponent, k), exponent)
-        }
-        for (const k of [4, 2, 1]) {
-          const large = tf.greaterEqual(mantissa, bound * 2 ** k)
-          mantissa = tf.where(large, tf.mul(mantissa, 2 ** -k), mantissa)
-          exponent = tf.where(large, tf.add(exponent, k), exponent)
-        }
-        return { mantissa, exponent }
-      }
-      const horner = (x: tf.Tensor, coefficients: number[]): tf.Tensor =>
-        coefficients.slice(1).reduce<tf.Tensor>((value, c) => tf.add(tf.mul(value, x), c), tf.fill(x.shape, coefficients[0]))
-      const logCoefficients = [
-        7.0376836292e-2, -1.151461031e-1, 1.167699874e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1,
-        -2.4999993993e-1, 3.3333331174e-1,
-      ]
-      const logFrom = (f: tf.Tensor, exponent: tf.Tensor): tf.Tensor => {
-        const z = tf.mul(f, f)
-        const cubic = tf.add(tf.mul(tf.mul(f, z), horner(f, logCoefficients)), tf.mul(exponent, -2.1219444e-4))
-        return tf.add(tf.add(f, tf.sub(cubic, tf.mul(z, 0.5))), tf.mul(exponent, 0.693359375))
-      }
-      const exponential = (bits: Uint32Array): tf.Tensor => {
-        const { mantissa, exponent } = normalised(unit(bits))
-        const f = tf.where(tf.equal(exponent, 0), tf.neg(unit(bits.map((word) => ~word))), tf.sub(mantissa, 1))
-        return tf.neg(logFrom(f, exponent))
-      }
-      const even = words.filter((_, i) => i % 2 === 0)
-      const odd = words.filter((_, i) => i % 2 === 1)
-      const energy = exponential(even)
-      const radius = tf.sqrt(tf.add(energy, energy))
-      const t = tf.mul(tf.tensor1d(Float32Array.from(odd, (word) => word << 2)), 2 ** -32)
-      const tt = tf.mul(t, t)
-      const sine = tf.mul(
-        radius,
-        tf.mul(horner(tt, [-0.00460165785625577, 0.07968003302812576, -0.6459634900093079, 1.5707963705062866]), t),
-      )
-      const cosine = tf.mul(radius, horner(tt, [0.0009033629903569818, -0.020859936252236366, 0.2536691725254059, -1.2337005138397217, 1]))
-      const quarter = tf.tensor1d(
-        Int32Array.from(odd, (word) => word >>> 30),
-        'int32',
-      )
-      const turned = (angle: number): tf.Tensor => {
-        const by = tf.mod(tf.add(quarter, angle), tf.scalar(4, 'int32'))
-        const choices = [cosine, tf.neg(sine), tf.neg(cosine), sine]
-        return choices.reduce((value, choice, i) => tf.where(tf.equal(by, i), choice, value))
-      }
-      const pairs = tf.stack([turned(0), turned(3)], 1)
-      expect(await pairs.data()).toEqual(random.normalArray(key(15), 2 * n))
-      const { mantissa, exponent } = normalised(exponential(words))
-      expect(await tf.neg(logFrom(tf.sub(mantissa, 1), exponent)).data()).toEqual(random.gumbelArray(key(15), 2 * n))
+      // The words that a graph would compute, from the host.
+      const pairs = (of: (word: number) => number): tf.Tensor => tf.tensor2d(Int32Array.from(words, of), [n, 2], 'int32')
+      const randomWords = () => ({
+        bits: pairs((word) => word | 0),
+        high: pairs((word) => word >>> 16),
+        low: pairs((word) => word & 0xffff),
+      })
+      const draws = graphDraws({ randomWords }, tf.zeros([2], 'int32'))
+      expect(await draws.normal(2 * n).data()).toEqual(random.normalArray(key(15), 2 * n))
+      expect(await draws.gumbel(2 * n).data()).toEqual(random.gumbelArray(key(15), 2 * n))
       await useBackend('cpu')
     },
   )

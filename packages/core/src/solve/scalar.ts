@@ -8,6 +8,15 @@ export interface ScalarOptions {
   maxIterations?: number
 }
 
+/** The function, with an error naming the place where it is NaN. */
+function refusingNaN(caller: string, f: (x: number) => number): (x: number) => number {
+  return (x) => {
+    const value = f(x)
+    if (Number.isNaN(value)) throw new DataError(`${caller}: the function is NaN at ${x}; narrow the bounds`)
+    return value
+  }
+}
+
 function checkInterval(name: string, lower: number, upper: number, tolerance: number): void {
   if (!(Number.isFinite(lower) && Number.isFinite(upper) && lower < upper)) {
     throw new OptionError(`${name}: expected finite bounds with lower < upper, got ${lower} and ${upper}`)
@@ -33,11 +42,7 @@ export function minimizeBounded(
 ): { x: number; value: number; iterations: number; converged: boolean } {
   const { tolerance = 1e-8, maxIterations = 200 } = options
   checkInterval('minimizeBounded', lower, upper, tolerance)
-  const evaluate = (x: number): number => {
-    const value = f(x)
-    if (Number.isNaN(value)) throw new DataError(`minimizeBounded: the function is NaN at ${x}; narrow the bounds`)
-    return value
-  }
+  const evaluate = refusingNaN('minimizeBounded', f)
   let a = lower
   let b = upper
   let x = a + golden * (b - a)
@@ -108,11 +113,7 @@ export function findRoot(
 ): { x: number; value: number; iterations: number; converged: boolean } {
   const { tolerance = 1e-12, maxIterations = 200 } = options
   checkInterval('findRoot', lower, upper, tolerance)
-  const evaluate = (x: number): number => {
-    const value = f(x)
-    if (Number.isNaN(value)) throw new DataError(`findRoot: the function is NaN at ${x}; narrow the bounds`)
-    return value
-  }
+  const evaluate = refusingNaN('findRoot', f)
   let a = lower
   let b = upper
   let fa = evaluate(a)
