@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { expect, it } from 'vitest'
-import { account } from './account'
+import { account, activationBytes } from './account'
 import { useBackend } from './backend'
 import { scan } from './control'
 import { valueAndGrad } from './grad/index'
@@ -40,4 +40,24 @@ it('counts every step of a loop', async () => {
   const loop = (w: tf.Tensor, x: tf.Tensor) =>
     scan((c: tf.Tensor) => ({ carry: tf.matMul(c as tf.Tensor2D, w as tf.Tensor2D), y: {} }), x, {}, { length: 10 }).carry
   expect(account(loop, tf.zeros([4, 4]), tf.zeros([2, 4])).multiplyAdds).toBe(10 * 2 * 4 * 4)
+})
+
+it('activation bytes leave parameters out: one layer after the other keeps one layer alive, backpropagation all', async () => {
+  await useBackend('onnx')
+  const width = 64
+  const layer = (w: tf.Tensor, x: tf.Tensor) => tf.tanh(tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D))
+  const whole = (ws: readonly tf.Tensor[], x: tf.Tensor) =>
+    valueAndGrad((p: readonly tf.Tensor[]) => tf.sum(p.reduce((h, w) => layer(w, h), x)))(ws).grads
+  const local = (ws: readonly tf.Tensor[], x: tf.Tensor) => {
+    let h = x
+    return ws.map((w) => {
+      const { grads } = valueAndGrad((p: tf.Tensor) => tf.sum(layer(p, h)))(w)
+      h = layer(w, h)
+      return grads
+    })
+  }
+  const bytes = (fn: typeof whole, depth: number) =>
+    activationBytes(fn, (batch) => [Array.from({ length: depth }, () => tf.zeros([width, width])), tf.zeros([batch, width])])
+  expect(bytes(local, 16)).toBe(bytes(local, 4))
+  expect(bytes(whole, 16)).toBeGreaterThan(3 * bytes(whole, 4))
 })

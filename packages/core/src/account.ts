@@ -36,3 +36,23 @@ export function account<Args extends readonly CompileArgument[]>(fn: (...args: A
   const parameters = (tensors[0] ?? []).reduce((sum, leaf) => sum + (leaf.dtype === 'float32' ? leaf.size : 0), 0)
   return { ...costs, parameters }
 }
+
+/**
+ * Memory that grows with the batch: how many bytes {@link Account.peakBytes} gains with each further example. Parameters,
+ * their gradients and the optimizer's state do not depend on the batch and drop out; what is left are the activations
+ * (and what goes with them) that are alive at once.
+ *
+ * @param fn - a training step, say; pure, as for `compile`
+ * @param argsOf - the arguments for a batch of so many examples; their values do not matter. They are not disposed.
+ * @param batches - two batch sizes, large enough that activations and not parameters make the peak. Default 1024 and 2048.
+ * @returns bytes for each example
+ * @throws BackendError on a backend that does not compile
+ */
+export function activationBytes<Args extends readonly CompileArgument[]>(
+  fn: (...args: Args) => Tree,
+  argsOf: (batch: number) => Args,
+  batches: readonly [number, number] = [1024, 2048],
+): number {
+  const [small, large] = batches.map((batch) => account(fn, ...argsOf(batch)).peakBytes)
+  return (large - small) / (batches[1] - batches[0])
+}

@@ -12,7 +12,7 @@ export { jsonLinesReporter, terminalReporter } from './reporters'
 export type { Checkpoint, CheckpointStore, FitEvent, FitOptions, FitResult, Reporter } from './training'
 export type { Dataset, PassOptions, WeightedBatch } from './data/dataset'
 export { cond, scan, whileLoop, type ScanBody, type ScanOptions, type WhileOptions } from './control'
-export { account, type Account } from './account'
+export { account, activationBytes, type Account } from './account'
 export { compile, float64Tensor, type CompileArgument, type CompileOptions } from './compile'
 export { ensureBackend, requireBackend, useBackend, type BackendChoice, type BackendName, type BackendOptions } from './backend'
 export {

@@ -1,1 +1,3 @@
+export * from './backpropagation'
+export * from './classifier'
 export * from './gradient-boosted-network'
