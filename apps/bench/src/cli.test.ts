@@ -6,8 +6,8 @@ import { useBackend } from '@bpf/core'
 import { computed, fixturePapers, paper } from './__fixtures__/noisy-mean'
 import { recordingTerminal } from './__fixtures__/terminal'
 import { cli } from './cli'
-import type { PaperEntry } from './papers'
-import type { Results } from './results'
+import type { PaperEntry, RunEntry } from './papers'
+import { readResults, type Results } from './results'
 import type { Terminal } from './terminal'
 
 const root = mkdtempSync(join(tmpdir(), 'bpf-bench-'))
@@ -203,6 +203,30 @@ describe('start', () => {
     expect(status).toBe(0)
     expect(stdout).toContain('The budget left no time for 1 more: bpf-bench run 9')
     expect(stdout).toContain('not run here yet')
+  })
+})
+
+describe('a comparison across papers', () => {
+  it('has a name in place of a number, in the list, the run, the results and the report', async () => {
+    const { number: _, arxiv: __, ...nameless } = { ...paper, slug: 'all-means' }
+    const comparison: RunEntry = {
+      slug: 'all-means',
+      title: paper.title,
+      package: paper.package,
+      featured: false,
+      load: () => Promise.resolve({ paper: nameless }),
+    }
+    const entries = [...fixturePapers, comparison]
+    expect((await bench('list', {}, entries)).stdout).toMatch(/all-means {2}The mean of many draws/)
+    const out = newFolder()
+    const { status, stdout } = await bench(`run all-means --out ${out}`, {}, entries)
+    expect(status).toBe(0)
+    expect(stdout).toContain('all-means  The mean of many draws')
+    const [report] = readResults(out)?.papers ?? []
+    expect(report).toMatchObject({ slug: 'all-means', command: 'bpf-bench run all-means --preset quick' })
+    expect(report.paper).toBeUndefined()
+    expect(readFileSync(join(out, 'report.html'), 'utf8')).not.toMatch(/(paper|>|of|abs)[- /]?undefined/)
+    expect((await bench('run al-means', {}, entries)).stderr).toContain('did you mean all-means?')
   })
 })
 

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { Command, CommanderError } from 'commander'
-import type { PaperEntry } from './papers'
+import type { RunEntry } from './papers'
 import type { Terminal } from './terminal'
 import { duration, oneOf, UsageError } from './usage'
 
@@ -22,7 +22,7 @@ interface CommonOptions {
  * @param papers - the reproductions it knows
  * @returns the exit status: 0, 1 when a claim does not hold or something failed, 2 for bad usage, 130 after Ctrl-C
  */
-export async function cli(argv: readonly string[], papers: readonly PaperEntry[], terminal: Terminal): Promise<number> {
+export async function cli(argv: readonly string[], papers: readonly RunEntry[], terminal: Terminal): Promise<number> {
   const isVerbose = argv.includes('--verbose')
   let status = success
   const program = build(papers, { ...terminal, verbose: isVerbose }, (code) => (status = code))
@@ -58,7 +58,7 @@ function commanderStatus(error: CommanderError, terminal: Terminal): number {
   return badUsage
 }
 
-function build(papers: readonly PaperEntry[], terminal: Terminal, finish: (status: number) => void): Command {
+function build(papers: readonly RunEntry[], terminal: Terminal, finish: (status: number) => void): Command {
   const program = new Command('bpf-bench')
   program
     .description('Reproduces what machine-learning papers claim, with the @bpf packages.')

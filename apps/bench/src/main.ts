@@ -1,5 +1,6 @@
 #!/usr/bin/env node
+import { comparisons } from './comparisons'
 import { papers } from './papers'
 import { runProcess } from './process'
 
-await runProcess(papers)
+await runProcess([...papers, ...comparisons])

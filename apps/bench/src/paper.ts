@@ -151,16 +151,16 @@ export interface RunContext<Settings> {
 }
 
 /**
- * A reproduction: one file `papers/NN-slug.ts` that exports it as `paper`.
- * Results depend on the preset and the seed only, never on the clock.
+ * A reproduction: one file `papers/NN-slug.ts` that exports it as `paper`; or a comparison across papers, which has neither
+ * number nor arXiv id: `comparisons/slug.ts`. Results depend on the preset and the seed only, never on the clock.
  */
 export interface Paper<Settings = unknown> {
-  number: number
+  number?: number
   /** The file's name without the number: `h-calibration`. */
   slug: string
   title: string
   /** `2506.17968` */
-  arxiv: string
+  arxiv?: string
   /** The package that implements it: `@bpf/calibration`. */
   package: string
   claims: readonly Claim[]

@@ -1,9 +1,9 @@
 import { cli } from './cli'
-import type { PaperEntry } from './papers'
+import type { RunEntry } from './papers'
 import { processTerminal } from './terminal'
 
 /** Runs the command of this process: its arguments, its terminal, its signals, its exit status. */
-export async function runProcess(papers: readonly PaperEntry[]): Promise<void> {
+export async function runProcess(papers: readonly RunEntry[]): Promise<void> {
   const interruption = new AbortController()
   process.on('SIGINT', () => {
     // A second Ctrl-C is from someone who will not wait for the step to end.

@@ -26,10 +26,11 @@ export interface FigureReport {
 
 /** One paper at one preset. */
 export interface PaperReport {
-  paper: number
+  /** Absent for a comparison across papers. */
+  paper?: number
   slug: string
   title: string
-  arxiv: string
+  arxiv?: string
   package: string
   preset: PresetName
   /** What the preset runs, in a sentence. */
@@ -80,7 +81,7 @@ export function readResults(folder: string): Results | undefined {
     const papers = Array.isArray(results.papers) ? (results.papers as Partial<PaperReport>[]) : undefined
     const isWhole =
       typeof results.environment === 'object' &&
-      papers?.every((paper) => typeof paper.paper === 'number' && Array.isArray(paper.claims)) === true
+      papers?.every((paper) => typeof paper.slug === 'string' && Array.isArray(paper.claims)) === true
     if (isWhole) return results as Results
   } catch {
     // Falls through to the error that names the file.
@@ -93,13 +94,17 @@ export function writeResults(folder: string, results: Results): void {
   writeWhole(join(folder, 'results.json'), `${JSON.stringify(results, null, 2)}\n`)
 }
 
-const sameRun = (a: PaperReport, b: PaperReport): boolean => a.paper === b.paper && a.preset === b.preset
+const sameRun = (a: PaperReport, b: PaperReport): boolean => a.slug === b.slug && a.preset === b.preset
 
-/** `results` with `report` in the place of an earlier run of the same paper and preset; in the order of papers. */
+/** Papers by number, then comparisons by name. */
+const place = (report: PaperReport): number => report.paper ?? Infinity
+
+/** `results` with `report` in the place of an earlier run of the same paper and preset; papers in order, then comparisons. */
 export function withReport(papers: readonly PaperReport[], report: PaperReport): PaperReport[] {
   const order: readonly PresetName[] = ['quick', 'embedded', 'full']
   return [...papers.filter((other) => !sameRun(other, report)), report].sort(
-    (a, b) => a.paper - b.paper || order.indexOf(a.preset) - order.indexOf(b.preset),
+    (a, b) =>
+      (place(a) === place(b) ? a.slug.localeCompare(b.slug) : place(a) - place(b)) || order.indexOf(a.preset) - order.indexOf(b.preset),
   )
 }
 

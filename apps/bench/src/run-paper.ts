@@ -29,9 +29,14 @@ export interface RunRequest {
   command: string
 }
 
+/** What stands for a paper on the command line and in tables: `60`; a comparison's name. */
+export function shortName({ number, slug }: { number?: number; slug: string }): string {
+  return number === undefined ? slug : String(number).padStart(2, '0')
+}
+
 /** The folder name of a paper: `60-h-calibration`. */
-export function paperFolder(paper: { number: number; slug: string }): string {
-  return `${String(paper.number).padStart(2, '0')}-${paper.slug}`
+export function paperFolder({ number, slug }: { number?: number; slug: string }): string {
+  return number === undefined ? slug : `${String(number).padStart(2, '0')}-${slug}`
 }
 
 /**
@@ -60,10 +65,10 @@ export async function runPaper(paper: Paper, request: RunRequest, terminal: Term
     error = reasonOf(caught, terminal)
   }
   return {
-    paper: paper.number,
+    ...(paper.number !== undefined && { paper: paper.number }),
     slug: paper.slug,
     title: paper.title,
-    arxiv: paper.arxiv,
+    ...(paper.arxiv !== undefined && { arxiv: paper.arxiv }),
     package: paper.package,
     preset: request.preset,
     description: preset.description,
@@ -107,7 +112,13 @@ async function runSeeds(
   }
   const { name, device } = request.backend
   const { packages } = environment([paper.package])
-  const identity = { paper: paper.number, settings: preset.settings, onlyClaims: request.onlyClaims, backend: { name, device }, packages }
+  const identity = {
+    paper: paperFolder(paper),
+    settings: preset.settings,
+    onlyClaims: request.onlyClaims,
+    backend: { name, device },
+    packages,
+  }
   const finished = seedState(join(stateFolder, 'seeds'), identity)
   for (let seed = 0; seed < count; seed++) {
     terminal.signal.throwIfAborted()

@@ -15,7 +15,7 @@ export const computed: string[] = []
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** A reproduction of the law of large numbers: small enough to run in tests, complete enough to fill a report. */
-export const paper: Paper<Settings> = {
+export const paper = {
   number: 7,
   slug: 'noisy-mean',
   title: 'The mean of many draws is near <one half> & stays there',
@@ -106,7 +106,7 @@ export const paper: Paper<Settings> = {
       },
     },
   ],
-}
+} satisfies Paper<Settings>
 
 /** A registry with this one reproduction. */
 export const fixturePapers: readonly PaperEntry[] = [

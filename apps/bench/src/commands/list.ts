@@ -1,5 +1,6 @@
-import type { PaperEntry } from '../papers'
+import type { RunEntry } from '../papers'
 import { readResults, type PaperReport } from '../results'
+import { shortName } from '../run-paper'
 import { formatSeconds, textTable, type Terminal } from '../terminal'
 
 /** What is known of a paper's runs, in a few words. */
@@ -18,15 +19,15 @@ export function statusOf(reports: readonly PaperReport[], terminal: Terminal): s
 }
 
 /** The table of all papers with what their last runs showed. */
-export function paperTable(papers: readonly PaperEntry[], reports: readonly PaperReport[], terminal: Terminal): string {
+export function paperTable(papers: readonly RunEntry[], reports: readonly PaperReport[], terminal: Terminal): string {
   const columns = [{ label: 'nr' }, { label: 'paper', flexible: true }, { label: 'package' }, { label: 'arXiv' }, { label: 'status' }]
   const rows = papers.map((paper) => [
-    terminal.colors.bold(String(paper.number).padStart(2, '0')),
+    terminal.colors.bold(shortName(paper)),
     paper.title,
     paper.package,
-    paper.arxiv,
+    paper.arxiv ?? '',
     statusOf(
-      reports.filter((report) => report.paper === paper.number),
+      reports.filter((report) => report.slug === paper.slug),
       terminal,
     ),
   ])
@@ -34,17 +35,17 @@ export function paperTable(papers: readonly PaperEntry[], reports: readonly Pape
 }
 
 /** `bpf-bench list` */
-export function list(papers: readonly PaperEntry[], options: { json?: boolean; out: string }, terminal: Terminal): number {
+export function list(papers: readonly RunEntry[], options: { json?: boolean; out: string }, terminal: Terminal): number {
   const reports = readResults(options.out)?.papers ?? []
   if (options.json) {
     const machine = papers.map(({ number, slug, title, arxiv, package: from }) => ({
-      number,
+      ...(number !== undefined && { number }),
       slug,
       title,
-      arxiv,
+      ...(arxiv !== undefined && { arxiv }),
       package: from,
       runs: reports
-        .filter((report) => report.paper === number)
+        .filter((report) => report.slug === slug)
         .map(({ preset, seeds, seconds, claims, error }) => ({
           preset,
           seeds,

@@ -45,7 +45,7 @@ function merge(found: readonly { folder: string; results: Results }[]): {
   for (const { folder, results } of found) {
     const isElsewhere = JSON.stringify(results.environment) !== JSON.stringify(environment)
     for (const one of results.papers) {
-      const other = papers.find((known) => known.paper === one.paper && known.preset === one.preset)
+      const other = papers.find((known) => known.slug === one.slug && known.preset === one.preset)
       if (other !== undefined && other.finishedAt >= one.finishedAt) continue
       const placed = isElsewhere && one.environment === undefined ? { ...one, environment: results.environment } : one
       papers = withReport(papers, placed)

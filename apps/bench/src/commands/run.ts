@@ -4,10 +4,10 @@ import { BpfError, useBackend, type BackendName } from '@bpf/core'
 import { openData } from '../data/open'
 import { environment } from '../environment'
 import { presetNames, type Paper, type Preset, type PresetName } from '../paper'
-import type { PaperEntry } from '../papers'
+import type { RunEntry } from '../papers'
 import { writeReport } from '../report/write'
 import { allHold, countClaims, readResults, withReport, writeResults, type PaperReport } from '../results'
-import { paperFolder, reasonOf, runPaper } from '../run-paper'
+import { paperFolder, reasonOf, runPaper, shortName } from '../run-paper'
 import { formatSeconds, textTable, type Terminal } from '../terminal'
 import { closest, oneOf, UsageError, wholeNumber } from '../usage'
 import { paperTable } from './list'
@@ -24,7 +24,7 @@ export interface RunOptions {
 }
 
 /** The papers that were asked for: `60`, `h-calibration`, `60-h-calibration` or `all`. @throws UsageError */
-export function choosePapers(asked: readonly string[], papers: readonly PaperEntry[]): PaperEntry[] {
+export function choosePapers(asked: readonly string[], papers: readonly RunEntry[]): RunEntry[] {
   if (asked.includes('all')) return [...papers]
   const chosen = asked.map((word) => {
     const found = papers.find(
@@ -36,15 +36,15 @@ export function choosePapers(asked: readonly string[], papers: readonly PaperEnt
       papers.flatMap((paper) => [paper.slug, paperFolder(paper)]),
     )
     const hint = guess === undefined ? '' : ` (did you mean ${guess}?)`
-    const known = papers.map((paper) => String(paper.number).padStart(2, '0')).join(', ')
+    const known = papers.map(shortName).join(', ')
     throw new UsageError(`there is no reproduction of paper '${word}'${hint}: known are ${known}; bpf-bench list shows them`)
   })
   return [...new Set(chosen)]
 }
 
 /** What to type to run a paper like this again. */
-function commandFor(paper: PaperEntry, preset: PresetName, options: RunOptions): string {
-  const words = ['bpf-bench', 'run', String(paper.number).padStart(2, '0'), '--preset', preset]
+function commandFor(paper: RunEntry, preset: PresetName, options: RunOptions): string {
+  const words = ['bpf-bench', 'run', shortName(paper), '--preset', preset]
   if (options.seeds !== undefined) words.push('--seeds', options.seeds)
   if (options.onlyClaims) words.push('--only-claims')
   if (options.backend !== undefined) words.push('--backend', options.backend)
@@ -56,7 +56,7 @@ const quoted = (word: string): string => (/^[\w./:@%+=,-]+$/.test(word) ? word :
 
 /** How a session of one or more papers goes. */
 export interface Session {
-  entries: readonly PaperEntry[]
+  entries: readonly RunEntry[]
   preset: PresetName
   options: RunOptions
   /** Seconds for all of them; a paper is left out when what is left would not do. */
@@ -64,7 +64,7 @@ export interface Session {
 }
 
 /** Runs papers one after the other; results and report are written after each, so a stop loses none. */
-export async function runSession(session: Session, terminal: Terminal): Promise<{ reports: PaperReport[]; leftOut: PaperEntry[] }> {
+export async function runSession(session: Session, terminal: Terminal): Promise<{ reports: PaperReport[]; leftOut: RunEntry[] }> {
   const { entries, preset, options } = session
   const seeds = options.seeds === undefined ? undefined : wholeNumber('--seeds', options.seeds)
   const data = openData({ ...(options.dataDir !== undefined && { dataDir: options.dataDir }), env: terminal.env, cwd: terminal.cwd })
@@ -74,7 +74,7 @@ export async function runSession(session: Session, terminal: Terminal): Promise<
   const begun = Date.now()
   const deadline = session.budget === undefined ? undefined : begun + session.budget * 1000
   const reports: PaperReport[] = []
-  const leftOut: PaperEntry[] = []
+  const leftOut: RunEntry[] = []
   for (const entry of entries) {
     terminal.signal.throwIfAborted()
     const command = commandFor(entry, preset, options)
@@ -113,23 +113,26 @@ export async function runSession(session: Session, terminal: Terminal): Promise<
 }
 
 /** Stands for a paper whose code cannot be loaded, so that the others still run and the report says why. */
-function unloadable({ number, slug, title, arxiv, package: from }: PaperEntry, reason: string): Paper {
+function unloadable({ number, slug, title, arxiv, package: from }: RunEntry, reason: string): Paper {
   const preset: Preset<unknown> = { description: 'Its code could not be loaded.', seeds: 1, seconds: 0, settings: null }
   return {
-    number,
+    ...(number !== undefined && { number }),
     slug,
     title,
-    arxiv,
+    ...(arxiv !== undefined && { arxiv }),
     package: from,
     claims: [],
     presets: { quick: preset, embedded: preset, full: preset },
-    run: () => Promise.reject(new BpfError(`papers/${paperFolder({ number, slug })} cannot be loaded: ${reason}`)),
+    run: () =>
+      Promise.reject(
+        new BpfError(`${number === undefined ? 'comparisons' : 'papers'}/${paperFolder({ number, slug })} cannot be loaded: ${reason}`),
+      ),
   }
 }
 
-function announce(entry: PaperEntry, preset: PresetName, description: string, terminal: Terminal): void {
+function announce(entry: RunEntry, preset: PresetName, description: string, terminal: Terminal): void {
   const { bold, dim } = terminal.colors
-  terminal.out(`${bold(`${String(entry.number).padStart(2, '0')}  ${entry.title}`)}\n    ${dim(`${preset}: ${description}`)}\n`)
+  terminal.out(`${bold(`${shortName(entry)}  ${entry.title}`)}\n    ${dim(`${preset}: ${description}`)}\n`)
 }
 
 /** The claims of one run, as a table in text. */
@@ -159,12 +162,7 @@ export function reportLine(out: string, terminal: Terminal): string {
 }
 
 /** `bpf-bench run <NN|all>` */
-export async function run(
-  asked: readonly string[],
-  options: RunOptions,
-  papers: readonly PaperEntry[],
-  terminal: Terminal,
-): Promise<number> {
+export async function run(asked: readonly string[], options: RunOptions, papers: readonly RunEntry[], terminal: Terminal): Promise<number> {
   const preset = oneOf('--preset', options.preset ?? 'quick', presetNames)
   const entries = choosePapers(asked, papers)
   const { reports } = await runSession({ entries, preset, options }, terminal)
@@ -177,7 +175,7 @@ export async function run(
 export async function start(
   asked: string | undefined,
   options: RunOptions & { budget?: number },
-  papers: readonly PaperEntry[],
+  papers: readonly RunEntry[],
   terminal: Terminal,
 ): Promise<number> {
   if (asked !== undefined) oneOf('start', asked, ['all'])
@@ -188,7 +186,7 @@ export async function start(
   if (options.json) terminal.out(JSON.stringify(known, null, 2))
   else {
     if (leftOut.length > 0) {
-      const numbers = leftOut.map((paper) => paper.number).join(' ')
+      const numbers = leftOut.map((paper) => paper.number ?? paper.slug).join(' ')
       terminal.out(`The budget left no time for ${leftOut.length} more: bpf-bench run ${numbers}\n`)
     }
     terminal.out(`${paperTable(papers, known?.papers ?? [], terminal)}\n`)

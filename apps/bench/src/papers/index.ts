@@ -1,15 +1,21 @@
 import type { Paper } from '../paper'
 
-/** What is known of a paper without loading its code, so that `list` is instant. */
-export interface PaperEntry {
-  number: number
+/** What is known of a reproduction without loading its code, so that `list` is instant. Comparisons have no number. */
+export interface RunEntry {
+  number?: number
   slug: string
   title: string
-  arxiv: string
+  arxiv?: string
   package: string
   /** Shown by `npm start`: one paper for each package. */
   featured: boolean
   load(): Promise<{ paper: Paper }>
+}
+
+/** What is known of a paper. */
+export interface PaperEntry extends RunEntry {
+  number: number
+  arxiv: string
 }
 
 /** All reproductions, in the order of their numbers. A new paper adds one entry. */

@@ -11,8 +11,9 @@ function escape(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')
 }
 
-const anchor = (report: PaperReport): string => `paper-${report.paper}-${report.preset}`
-const padded = (number: number): string => String(number).padStart(2, '0')
+const anchor = (report: PaperReport): string => `paper-${report.paper ?? report.slug}-${report.preset}`
+/** The number of a paper; a comparison has none. */
+const badge = ({ paper }: PaperReport): string => (paper === undefined ? '⇄' : String(paper).padStart(2, '0'))
 const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? '' : 's'}`
 
 /**
@@ -58,7 +59,7 @@ ${environmentSection(results.environment)}
 
 function numbers(results: Results): string {
   const { held, all } = countClaims(results.papers)
-  const papers = new Set(results.papers.map((report) => report.paper)).size
+  const papers = new Set(results.papers.map((report) => report.slug)).size
   const seconds = results.papers.reduce((sum, report) => sum + report.seconds, 0)
   const share = all === 0 ? 0 : (100 * held) / all
   return `<dl class="figures-of-run" aria-label="Totals">
@@ -80,7 +81,7 @@ function summary(results: Results): string {
     const { held, all } = countClaims([report])
     const status = report.error === undefined && all > 0 ? held / all : -1
     return `<tr>
-<td class="num" data-sort="${report.paper}">${padded(report.paper)}</td>
+<td class="num" data-sort="${report.paper ?? 1000}">${badge(report)}</td>
 <td><a href="#${anchor(report)}">${escape(report.title)}</a></td>
 <td data-sort="${status}">${pill(report)}</td>
 <td>${report.preset}</td>
@@ -104,7 +105,10 @@ ${rows.join('\n')}
 }
 
 function paperSection(report: PaperReport, readFigure: (file: string) => string | undefined): string {
-  const arxiv = encodeURI(`https://arxiv.org/abs/${report.arxiv}`)
+  const arxiv =
+    report.arxiv === undefined
+      ? ''
+      : `<li><a href="${escape(encodeURI(`https://arxiv.org/abs/${report.arxiv}`))}" rel="noreferrer">arXiv ${escape(report.arxiv)}</a></li>`
   const seeds =
     report.seeds === report.seedsAsked ? plural(report.seeds, 'seed') : `${report.seeds} of ${plural(report.seedsAsked, 'seed')}`
   const notices = [
@@ -115,10 +119,10 @@ function paperSection(report: PaperReport, readFigure: (file: string) => string 
   ]
   return `<section class="card" id="${anchor(report)}" aria-labelledby="${anchor(report)}-title">
 <div class="paper-head">
-<span class="badge" aria-hidden="true">${padded(report.paper)}</span>
+<span class="badge" aria-hidden="true">${badge(report)}</span>
 <div>
 <h2 id="${anchor(report)}-title">${escape(report.title)}</h2>
-<ul class="meta"><li><a href="${escape(arxiv)}" rel="noreferrer">arXiv ${escape(report.arxiv)}</a></li><li>${escape(report.package)}</li><li>${report.preset} preset</li><li>${seeds}</li><li>${escape(formatSeconds(report.seconds))}</li><li>${pill(report)}</li></ul>
+<ul class="meta">${arxiv}<li>${escape(report.package)}</li><li>${report.preset} preset</li><li>${seeds}</li><li>${escape(formatSeconds(report.seconds))}</li><li>${pill(report)}</li></ul>
 </div>
 </div>
 <p class="lead">${escape(report.description)}</p>
@@ -145,7 +149,7 @@ ${anyReported ? `<td role="cell" data-label="In the paper"${claim.reported === u
 </tr>`
   const head = ['Claim', ...(anyReported ? ['In the paper'] : []), 'Expected', 'Measured', 'Outcome']
   return `<h3>Claims</h3>
-<table class="sortable claims" role="table" aria-label="Claims of paper ${report.paper}">
+<table class="sortable claims" role="table" aria-label="Claims of ${report.paper === undefined ? escape(report.slug) : `paper ${report.paper}`}">
 <thead role="rowgroup"><tr role="row">${head.map((label) => `<th scope="col" role="columnheader">${label}</th>`).join('')}</tr></thead>
 <tbody role="rowgroup">
 ${report.claims.map(row).join('\n')}
