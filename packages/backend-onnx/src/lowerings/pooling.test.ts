@@ -99,6 +99,22 @@ describe.each([
   })
 })
 
+describe('the gradient of 2×2 maxima side by side', () => {
+  it.each([
+    [[2, 6, 8, 3], 'valid'],
+    [[1, 7, 5, 2], 'valid'],
+    [[2, 3, 9, 1], 'valid'],
+    [[3, 4, 4, 2], 'same'],
+  ])('goes to the first entry at ties, of %j with %s edges', async (shape, pad) => {
+    const attrs = { filterSize: [2, 2], strides: [2, 2], pad }
+    const out = [shape[0], Math.floor(shape[1] / 2), Math.floor(shape[2] / 2), shape[3]]
+    for (const levels of [2, 3, undefined]) {
+      const inputs = [sample(out, 1), sample(shape, 2, levels), sample(out, 3)]
+      expect(await deviation(kernel('MaxPoolGrad', ['dy', 'input', 'output'], attrs), inputs)).toBe(0)
+    }
+  })
+})
+
 describe('MaxPoolWithArgmax', () => {
   it('gives the position of the first maximum', async () => {
     await fc.assert(
