@@ -113,6 +113,43 @@ function throughTranspose(
   return { inner, perm }
 }
 
+/** The argument of the ReLU that a value is, seen through a transpose; undefined where it is none. */
+export function beforeRelu(g: Graph, x: Value): Value | undefined {
+  const view = viewOf(x)
+  const { producer } = view?.inner ?? x
+  if (producer?.op !== 'Relu') return undefined
+  return view === undefined ? producer.inputs[0] : transpose(g, producer.inputs[0], view.perm)
+}
+
+/** What a product with the mask of positive entries of `z` becomes. */
+interface Masked {
+  z: Value
+  compute: () => Value
+}
+
+const masked = new WeakMap<Value, Masked>()
+
+/** Notes that `x`, multiplied by the mask of positive entries of `z`, is better computed by `compute`. */
+export function noteMasked(g: Graph, x: Value, z: Value, compute: () => Value): void {
+  const view = viewOf(x)
+  if (view === undefined) masked.set(x, { z, compute })
+  else masked.set(view.inner, { z: transpose(g, z, inverse(view.perm)), compute: () => transpose(g, compute(), inverse(view.perm)) })
+}
+
+/** x · mask, where there is a better way. */
+function maskedProduct(g: Graph, x: Value, mask: Value): Value | undefined {
+  const found = masked.get(x)
+  return found !== undefined && g.made(x) && isMaskOfPositive(mask, found.z) ? found.compute() : undefined
+}
+
+/** Whether `mask` is one where `z` is positive and zero elsewhere. */
+function isMaskOfPositive(mask: Value, z: Value): boolean {
+  const test = mask.producer?.op === 'Cast' ? mask.producer.inputs[0].producer : undefined
+  if (test?.op !== 'Greater') return false
+  const [value, bound] = test.inputs
+  return value === z && bound.constant?.length === 1 && Number(bound.constant[0]) === 0
+}
+
 /** A value before the Expand or Tile that did no more than broadcast it. */
 function unexpanded(x: Value): Value {
   if (x.producer?.op !== 'Expand' && x.producer?.op !== 'Tile') return x
@@ -181,6 +218,8 @@ export function binary(g: Graph, op: string, a: Value, b: Value): Value {
   }
   const moved = throughTranspose(g, [x, y], shape)
   if (moved !== undefined) return transpose(g, binary(g, op, moved.inner[0], moved.inner[1]), moved.perm)
+  const product = op === 'Mul' ? (maskedProduct(g, x, y) ?? maskedProduct(g, y, x)) : undefined
+  if (product !== undefined) return product
   const fused = op === 'Add' ? (affine(g, x, y) ?? affine(g, y, x)) : undefined
   return fused ?? g.op(op, [x, y], shape, comparisons.has(op) ? 'bool' : a.type)
 }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { binary, cast, concat, constant, expand, filled, int64, reshape, scalar, slice, transpose, unary } from '../emit'
+import { beforeRelu, binary, cast, concat, constant, expand, filled, int64, noteMasked, reshape, scalar, slice, transpose, unary } from '../emit'
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type Lowering } from '../lowering'
 import { firstMatches } from './convolution'
@@ -74,8 +74,11 @@ function isPaddedLittle(axes: readonly WindowAxis[]): boolean {
   return axes.every((axis) => axis.before < extent(axis) && axis.after < extent(axis))
 }
 
+/** The maximum of ReLUs is the ReLU of the maximum, which has fewer entries. */
 function maxPool(g: Graph, x: Value, axes: readonly WindowAxis[]): Value {
   if (isIdentity(axes)) return x
+  const before = beforeRelu(g, x)
+  if (before !== undefined) return unary(g, 'Relu', maxPool(g, before, axes))
   const fitted = fitPadding(g, x, axes)
   return channelsLast(g, g.op('MaxPool', [channelsFirst(g, fitted.x)], pooledShape(x, axes), x.type, windowAttributes(fitted.axes)))
 }
@@ -188,13 +191,27 @@ function scatterToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxi
   return channelsLast(g, uncropSpatial(g, reshape(g, scattered, first.shape), axes, 2))
 }
 
+function gradientToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis[]): Value {
+  if (isIdentity(axes)) return dy
+  if (g.float === 'float32' && areSquaresOfFour(axes) && sizeOf(x.shape) > 0) return unpoolToMaxima(g, dy, x, axes)
+  const isScattered = axes.length === 2 && !areDisjoint(axes) && isPaddedLittle(axes)
+  return isScattered ? scatterToMaxima(g, dy, x, axes) : maxPoolGradient(g, dy, x, axes)
+}
+
 const maxPoolGrad: Lowering = ({ g, input, attrs }) => {
   const x = cast(g, input('input'), g.float)
   const dy = cast(g, input('dy'), g.float)
   const axes = axesOf(x.shape, attrs)
-  if (g.float === 'float32' && areSquaresOfFour(axes) && sizeOf(x.shape) > 0) return unpoolToMaxima(g, dy, x, axes)
-  const isScattered = axes.length === 2 && !areDisjoint(axes) && isPaddedLittle(axes)
-  return isScattered ? scatterToMaxima(g, dy, x, axes) : maxPoolGradient(g, dy, x, axes)
+  const dx = gradientToMaxima(g, dy, x, axes)
+  const before = beforeRelu(g, x)
+  if (before !== undefined) {
+    // Where a maximum isn't positive the ReLU lets nothing through, elsewhere it changes nothing: it can be masked while small.
+    noteMasked(g, dx, before, () => {
+      const isPositive = binary(g, 'Greater', maxPool(g, before, axes), scalar(g, 0, x.type))
+      return gradientToMaxima(g, binary(g, 'Mul', dy, cast(g, isPositive, dy.type)), before, axes)
+    })
+  }
+  return dx
 }
 
 /** How many real entries each position of a window's axis has. */
