@@ -62,9 +62,17 @@ interface View {
   perm: readonly number[]
 }
 
+const anchors = new WeakSet<Value>()
+
+/** A transposed value whose layout is to stay: work on it is not moved before the transpose. */
+export function anchored(x: Value): Value {
+  anchors.add(x)
+  return x
+}
+
 function viewOf(x: Value): View | undefined {
   const { producer } = x
-  if (producer?.op !== 'Transpose') return undefined
+  if (producer?.op !== 'Transpose' || anchors.has(x)) return undefined
   return { inner: producer.inputs[0], perm: (producer.attributes.perm as { ints: readonly number[] }).ints }
 }
 
@@ -256,13 +264,12 @@ export function reshape(g: Graph, x: Value, shape: readonly number[]): Value {
 
 export function transpose(g: Graph, x: Value, perm: readonly number[]): Value {
   if (perm.every((axis, i) => axis === i)) return x
-  const { producer } = x
-  if (producer?.op === 'Transpose') {
-    const inner = (producer.attributes.perm as { ints: readonly number[] }).ints
+  const view = viewOf(x)
+  if (view !== undefined) {
     return transpose(
       g,
-      producer.inputs[0],
-      perm.map((axis) => inner[axis]),
+      view.inner,
+      perm.map((axis) => view.perm[axis]),
     )
   }
   const shape = perm.map((axis) => x.shape[axis])

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { binary, cast, concat, constant, filled, matmul, reduce, reshape, slice, transpose, where } from '../emit'
+import { anchored, binary, cast, concat, constant, filled, matmul, reduce, reshape, slice, transpose, where } from '../emit'
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type Lowering, type LoweringContext } from '../lowering'
 import { activate } from './elementwise'
@@ -126,12 +126,44 @@ function tapFilter(g: Graph, filter: Value, tap: readonly number[]): Value {
   )
 }
 
+/**
+ * Whether a convolution is better one matrix product over all windows of the batch: ONNX Runtime makes a product per image,
+ * which is too small to share among threads where an image has fewer windows than there are outputs.
+ */
+function hasFewWindows(axes: readonly WindowAxis[], inputs: number, outputs: number): boolean {
+  const windows = axes.reduce((product, axis) => product * axis.windows, 1)
+  const size = axes.reduce((product, axis) => product * axis.size, 1)
+  return windows > 0 && windows < outputs && size > 1 && size <= 32 && inputs >= 16
+}
+
+/**
+ * The convolution of [n, …spatial, c] with […window, in, out] as a matrix product over the entries of all windows.
+ *
+ * @returns [n, c, …spatial], as a convolution's: its neighbours work in that layout
+ */
+function convolveByProduct(g: Graph, x: Value, filter: Value, axes: readonly WindowAxis[]): Value {
+  const [inputs, outputs] = filter.shape.slice(-2)
+  const padded = padSpatial(g, x, axes)
+  const entries = concat(
+    g,
+    taps(axes).map((tap) => tapOf(g, padded, axes, tap)),
+    axes.length + 1,
+  )
+  const windows = [x.shape[0], ...axes.map((axis) => axis.windows)]
+  const width = (sizeOf(filter.shape) / (inputs * outputs)) * inputs
+  const y = matmul(g, reshape(g, entries, [sizeOf(windows), width]), reshape(g, filter, [width, outputs]))
+  return anchored(channelsFirst(g, reshape(g, y, [...windows, outputs])))
+}
+
 function convolve(g: Graph, x: Value, filter: Value, geometry: Geometry): Value {
-  const { axes, outputs } = geometry
+  const { axes, inputs, outputs } = geometry
   if (isDouble(g)) {
     const padded = padSpatial(g, inLast(g, geometry, x), axes)
     const parts = taps(axes).map((tap) => matmul(g, tapOf(g, padded, axes, tap), tapFilter(g, filter, tap)))
     return fromLast(g, geometry, sumUp(g, parts))
+  }
+  if (hasFewWindows(axes, inputs, outputs)) {
+    return fromFirst(g, geometry, convolveByProduct(g, inLast(g, geometry, x), filter, axes))
   }
   const shape = [x.shape[0], outputs, ...axes.map(({ windows }) => windows)]
   const reached = cropSpatial(g, inFirst(g, geometry, x), axes, 2)
@@ -172,7 +204,7 @@ function turnedConvolution(
 }
 
 function inputGradient(g: Graph, dy: Value, filter: Value, geometry: Geometry): Value {
-  const { axes, inputs } = geometry
+  const { axes, inputs, outputs } = geometry
   if (isDouble(g)) {
     const last = inLast(g, geometry, dy)
     const parts = taps(axes).map((tap) => placeTap(g, matmul(g, last, transpose(g, tapFilter(g, filter, tap), [1, 0])), axes, tap))
@@ -184,6 +216,11 @@ function inputGradient(g: Graph, dy: Value, filter: Value, geometry: Geometry): 
   if (adjoint === undefined) {
     const weights = transpose(g, filter, [spatial + 1, spatial, ...Array(spatial).keys()])
     return fromFirst(g, geometry, transposedConvolution(g, first, weights, axes, inputs, 1))
+  }
+  if (hasFewWindows(adjoint, outputs, inputs)) {
+    const back = transpose(g, turned(g, filter), [...Array(spatial).keys(), spatial + 1, spatial])
+    const dx = convolveByProduct(g, inLast(g, geometry, dy), back, adjoint)
+    return fromFirst(g, geometry, uncropSpatial(g, dx, axes, 2))
   }
   const weights = transpose(g, turned(g, filter), [spatial, spatial + 1, ...Array(spatial).keys()])
   return fromFirst(g, geometry, turnedConvolution(g, first, weights, adjoint, axes, inputs, 1))
