@@ -228,7 +228,10 @@ function makeGraph(float: 'float32' | 'float64', parent: InternalGraph | undefin
 }
 
 /** The nodes that some values need, in order; the names of all that is needed, and of what bodies take from outside. */
-function neededNodes(nodes: readonly NamedNode[], wanted: ReadonlySet<string>): { nodes: NamedNode[]; needed: Set<string>; inside: Set<string> } {
+function neededNodes(
+  nodes: readonly NamedNode[],
+  wanted: ReadonlySet<string>,
+): { nodes: NamedNode[]; needed: Set<string>; inside: Set<string> } {
   const needed = new Set(wanted)
   const inside = new Set<string>()
   const kept: NamedNode[] = []

@@ -1,5 +1,20 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { beforeRelu, binary, cast, concat, constant, expand, filled, int64, noteMasked, reshape, scalar, slice, transpose, unary } from '../emit'
+import {
+  beforeRelu,
+  binary,
+  cast,
+  concat,
+  constant,
+  expand,
+  filled,
+  int64,
+  noteMasked,
+  reshape,
+  scalar,
+  slice,
+  transpose,
+  unary,
+} from '../emit'
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type Lowering } from '../lowering'
 import { firstMatches } from './convolution'
@@ -156,8 +171,18 @@ function unpoolToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis
   const bounds = [0, planes * height * width, height * width].map((value) => scalar(g, value, 'int64'))
   const corners = [
     reshape(g, g.op('Range', bounds, [planes], 'int64'), [planes, 1, 1]),
-    reshape(g, int64(g, [...Array(rows).keys()].map((i) => 2 * i * width)), [rows, 1]),
-    int64(g, [...Array(columns).keys()].map((i) => 2 * i)),
+    reshape(
+      g,
+      int64(
+        g,
+        [...Array(rows).keys()].map((i) => 2 * i * width),
+      ),
+      [rows, 1],
+    ),
+    int64(
+      g,
+      [...Array(columns).keys()].map((i) => 2 * i),
+    ),
   ].reduce((sum, part) => binary(g, 'Add', sum, part))
   const indices = binary(g, 'Add', reshape(g, corners, within.shape), within)
   const pooled = [batch, channels, rows, columns]
