@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { OptionError, ShapeError } from '../errors'
-import { isNested } from '../grad/define'
 import { checkCount } from './dense'
 import { checkInput, stateless, unchanged, type Empty, type Layer, type Shape } from './layer'
 
@@ -81,19 +80,18 @@ function normaliseBatch(
     const inputs = args.slice(0, -1) as tf.Tensor[]
     const save = args[args.length - 1] as tf.GradSaveFunc
     const { centred, variance } = statistics
-    save([inputs[0], affine === undefined ? variance : inputs[1], centred, variance])
+    // A second derivative finds its way through the statistics back to x.
+    save([affine === undefined ? variance : inputs[1], centred, variance])
     return {
       value: finish(centred, variance, epsilon, affine),
-      gradFunc: (dy: tf.Tensor, [input, scale, ...saved]: tf.Tensor[]) => {
-        // A second derivative has to find its way through the statistics back to x.
-        const known = isNested() ? batchStatistics(input) : { centred: saved[0], variance: saved[1] }
-        const inverse = tf.rsqrt(tf.add(known.variance, epsilon))
+      gradFunc: (dy: tf.Tensor, [scale, savedCentred, savedVariance]: tf.Tensor[]) => {
+        const inverse = tf.rsqrt(tf.add(savedVariance, epsilon))
         const gain = affine === undefined ? inverse : tf.mul(inverse, scale)
         const total = tf.sum(dy, axes)
-        const along = tf.sum(tf.mul(dy, known.centred), axes)
+        const along = tf.sum(tf.mul(dy, savedCentred), axes)
         const shift = tf.mul(tf.mul(gain, total), -1 / count)
         const slope = tf.mul(tf.mul(tf.mul(gain, tf.square(inverse)), along), -1 / count)
-        const dx = tf.add(tf.add(tf.mul(dy, gain), shift), tf.mul(known.centred, slope))
+        const dx = tf.add(tf.add(tf.mul(dy, gain), shift), tf.mul(savedCentred, slope))
         return affine === undefined ? [dx] : [dx, tf.mul(along, inverse), total]
       },
     }
