@@ -78,11 +78,18 @@ function pooledShape(x: Value, axes: readonly WindowAxis[]): number[] {
   return [batch, channels, ...axes.map(({ windows }) => windows)]
 }
 
-/** ONNX Runtime wants less padding than window: more is put there before, by which no maximum is changed. */
-function fitPadding(g: Graph, x: Value, axes: readonly WindowAxis[]): { x: Value; axes: WindowAxis[] } {
-  if (isPaddedLittle(axes)) return { x: cropSpatial(g, x, axes, 1), axes: inner(axes) }
+/**
+ * ONNX Runtime wants less padding than window: more is put there before, by which no maximum is changed.
+ *
+ * @returns `first`: [n, c, …spatial]
+ */
+function fitPadding(g: Graph, x: Value, axes: readonly WindowAxis[]): { first: Value; axes: WindowAxis[] } {
+  if (isPaddedLittle(axes)) return { first: cropSpatial(g, channelsFirst(g, x), axes, 2), axes: inner(axes) }
   const padded = padSpatial(g, x, axes, -Infinity)
-  return { x: padded, axes: axes.map((axis) => ({ ...axis, length: axis.length + axis.before + axis.after, before: 0, after: 0 })) }
+  return {
+    first: channelsFirst(g, padded),
+    axes: axes.map((axis) => ({ ...axis, length: axis.length + axis.before + axis.after, before: 0, after: 0 })),
+  }
 }
 
 function isPaddedLittle(axes: readonly WindowAxis[]): boolean {
@@ -95,7 +102,7 @@ function maxPool(g: Graph, x: Value, axes: readonly WindowAxis[]): Value {
   const before = beforeRelu(g, x)
   if (before !== undefined) return unary(g, 'Relu', maxPool(g, before, axes))
   const fitted = fitPadding(g, x, axes)
-  return channelsLast(g, g.op('MaxPool', [channelsFirst(g, fitted.x)], pooledShape(x, axes), x.type, windowAttributes(fitted.axes)))
+  return channelsLast(g, g.op('MaxPool', [fitted.first], pooledShape(x, axes), x.type, windowAttributes(fitted.axes)))
 }
 
 /** Puts the shares of disjoint windows together again: [n, …spatial, c]. */
@@ -139,9 +146,10 @@ function maxPoolGradient(g: Graph, dy: Value, x: Value, axes: readonly WindowAxi
   return interleave(g, isLast ? shares.reverse() : shares, x.shape, axes)
 }
 
-/** Whether the windows are 2×2 side by side, as most are. */
-function areSquaresOfFour(axes: readonly WindowAxis[]): boolean {
-  return axes.length === 2 && areDisjoint(axes) && axes.every(({ size, windows }) => size === 2 && windows > 0)
+/** Whether the windows are 2×2 side by side, as most are, and their entries few enough to number. */
+function areSquaresOfFour(x: Value, axes: readonly WindowAxis[]): boolean {
+  const entries = sizeOf(x.shape)
+  return axes.length === 2 && areDisjoint(axes) && axes.every(({ size }) => size === 2) && entries > 0 && entries < 2 ** 31
 }
 
 /**
@@ -166,25 +174,25 @@ function unpoolToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis
     binary(g, 'And', isBelow, line(isRight, 1)),
     binary(g, 'And', unary(g, 'Not', isBelow), line(isRight, 0)),
   )
-  const down = binary(g, 'Mul', cast(g, isBelow, 'float32'), scalar(g, width, 'float32'))
-  const within = cast(g, binary(g, 'Add', cast(g, isRightThere, 'float32'), down), 'int64')
-  const bounds = [0, planes * height * width, height * width].map((value) => scalar(g, value, 'int64'))
+  const down = binary(g, 'Mul', cast(g, isBelow, 'int32'), scalar(g, width, 'int32'))
+  const within = binary(g, 'Add', cast(g, isRightThere, 'int32'), down)
+  const bounds = [0, planes * height * width, height * width].map((value) => scalar(g, value, 'int32'))
   const corners = [
-    reshape(g, g.op('Range', bounds, [planes], 'int64'), [planes, 1, 1]),
-    reshape(
+    reshape(g, g.op('Range', bounds, [planes], 'int32'), [planes, 1, 1]),
+    constant(
       g,
-      int64(
-        g,
-        [...Array(rows).keys()].map((i) => 2 * i * width),
-      ),
+      [...Array(rows).keys()].map((i) => 2 * i * width),
       [rows, 1],
+      'int32',
     ),
-    int64(
+    constant(
       g,
       [...Array(columns).keys()].map((i) => 2 * i),
+      [columns],
+      'int32',
     ),
   ].reduce((sum, part) => binary(g, 'Add', sum, part))
-  const indices = binary(g, 'Add', reshape(g, corners, within.shape), within)
+  const indices = cast(g, binary(g, 'Add', reshape(g, corners, within.shape), within), 'int64')
   const pooled = [batch, channels, rows, columns]
   const dx = g.op('MaxUnpool', [channelsFirst(g, dy), reshape(g, indices, pooled), int64(g, first.shape)], first.shape, dy.type, {
     kernel_shape: { ints: [2, 2] },
@@ -218,7 +226,7 @@ function scatterToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxi
 
 function gradientToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis[]): Value {
   if (isIdentity(axes)) return dy
-  if (g.float === 'float32' && areSquaresOfFour(axes) && sizeOf(x.shape) > 0) return unpoolToMaxima(g, dy, x, axes)
+  if (g.float === 'float32' && areSquaresOfFour(x, axes)) return unpoolToMaxima(g, dy, x, axes)
   const isScattered = axes.length === 2 && !areDisjoint(axes) && isPaddedLittle(axes)
   return isScattered ? scatterToMaxima(g, dy, x, axes) : maxPoolGradient(g, dy, x, axes)
 }
@@ -280,7 +288,7 @@ const avgPool: Lowering = ({ g, input, attrs }) => {
   const y =
     g.float === 'float64' || !isPaddedLittle(axes)
       ? averageByProducts(g, x, axes)
-      : channelsLast(g, g.op('AveragePool', [channelsFirst(g, cropSpatial(g, x, axes, 1))], pooledShape(x, axes), x.type, attributes))
+      : channelsLast(g, g.op('AveragePool', [cropSpatial(g, channelsFirst(g, x), axes, 2)], pooledShape(x, axes), x.type, attributes))
   return cast(g, y, x.shape.length === 4 ? input('x').type : g.float)
 }
 
