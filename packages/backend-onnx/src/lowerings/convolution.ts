@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { anchored, binary, cast, concat, constant, filled, matmul, reduce, reshape, slice, transpose, where } from '../emit'
+import { anchored, binary, cast, concat, constant, filled, gather, int64, matmul, reduce, reshape, slice, transpose, where } from '../emit'
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type Lowering, type LoweringContext } from '../lowering'
 import { activate } from './elementwise'
@@ -145,6 +145,24 @@ function hasFewWindows(axes: readonly WindowAxis[], inputs: number, outputs: num
   return windows > 0 && windows < outputs && size > 1 && size <= 32 && inputs >= 16
 }
 
+/** Where each entry of each window stands in a padded grid, row by row: window after window, tap after tap. */
+function windowPlaces(axes: readonly WindowAxis[], grid: readonly number[]): number[] {
+  const combinations = (counts: number[], steps: number[]): number[] =>
+    counts.reduce<number[]>(
+      (from, count, i) => from.flatMap((at) => Array.from({ length: count }, (_, k) => at * grid[i] + k * steps[i])),
+      [0],
+    )
+  const windows = combinations(
+    axes.map((axis) => axis.windows),
+    axes.map(({ stride }) => stride),
+  )
+  const entries = combinations(
+    axes.map(({ size }) => size),
+    axes.map(({ dilation }) => dilation),
+  )
+  return windows.flatMap((window) => entries.map((entry) => window + entry))
+}
+
 /**
  * The convolution of [n, …spatial, c] with […window, in, out] as a matrix product over the entries of all windows.
  *
@@ -153,14 +171,11 @@ function hasFewWindows(axes: readonly WindowAxis[], inputs: number, outputs: num
 function convolveByProduct(g: Graph, x: Value, filter: Value, axes: readonly WindowAxis[]): Value {
   const [inputs, outputs] = filter.shape.slice(-2)
   const padded = padSpatial(g, x, axes)
-  const entries = concat(
-    g,
-    taps(axes).map((tap) => tapOf(g, padded, axes, tap)),
-    axes.length + 1,
-  )
+  const [batch, ...grid] = padded.shape.slice(0, -1)
+  const places = gather(g, reshape(g, padded, [batch, sizeOf(grid), inputs]), int64(g, windowPlaces(axes, grid)), 1)
   const windows = [x.shape[0], ...axes.map((axis) => axis.windows)]
   const width = (sizeOf(filter.shape) / (inputs * outputs)) * inputs
-  const y = matmul(g, reshape(g, entries, [sizeOf(windows), width]), reshape(g, filter, [width, outputs]))
+  const y = matmul(g, reshape(g, places, [sizeOf(windows), width]), reshape(g, filter, [width, outputs]))
   return anchored(channelsFirst(g, reshape(g, y, [...windows, outputs])))
 }
 

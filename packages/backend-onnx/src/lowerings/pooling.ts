@@ -162,20 +162,18 @@ function unpoolToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis
   const [rows, columns] = axes.map(({ windows }) => windows)
   const planes = batch * channels
   const even = slice(g, first, [2, 3], [0, 0], [2 * rows, 2 * columns])
-  const sides = transpose(g, reshape(g, even, [planes * rows * 2 * columns, 2]), [1, 0])
-  const [left, right] = [0, 1].map((side) => reshape(g, slice(g, sides, [0], [side], [1]), [planes * rows, 2, columns]))
-  const line = (pairs: Value, i: number): Value => reshape(g, slice(g, pairs, [1], [i], [1]), [planes * rows, columns])
-  const isRight = binary(g, 'Greater', right, left)
-  const greater = binary(g, 'Max', left, right)
-  const isBelow = binary(g, 'Greater', line(greater, 1), line(greater, 0))
-  const isRightThere = binary(
-    g,
-    'Or',
-    binary(g, 'And', isBelow, line(isRight, 1)),
-    binary(g, 'And', unary(g, 'Not', isBelow), line(isRight, 0)),
-  )
+  const sides = reshape(g, transpose(g, reshape(g, even, [planes * rows * 2 * columns, 2]), [1, 0]), [2, planes * rows, 2, columns])
+  const greatest = reshape(g, channelsFirst(g, maxPool(g, x, axes)), [planes * rows, columns])
+  const isGreatest = (row: number, column: number): Value =>
+    binary(g, 'Equal', reshape(g, slice(g, sides, [0, 2], [column, row], [1, 1]), greatest.shape), greatest)
+  const not = (value: Value): Value => unary(g, 'Not', value)
+  // The last entry has it where no other does.
+  const isFirst = isGreatest(0, 0)
+  const isSecond = isGreatest(0, 1)
+  const isBelow = not(binary(g, 'Or', isFirst, isSecond))
+  const isRight = binary(g, 'And', not(isFirst), binary(g, 'Or', isSecond, not(isGreatest(1, 0))))
   const down = binary(g, 'Mul', cast(g, isBelow, 'int32'), scalar(g, width, 'int32'))
-  const within = binary(g, 'Add', cast(g, isRightThere, 'int32'), down)
+  const within = binary(g, 'Add', cast(g, isRight, 'int32'), down)
   const bounds = [0, planes * height * width, height * width].map((value) => scalar(g, value, 'int32'))
   const corners = [
     reshape(g, g.op('Range', bounds, [planes], 'int32'), [planes, 1, 1]),
