@@ -39,7 +39,7 @@ const draw = (seed: number): Point => ({
 
 function expectSame(got: Point, wanted: Point): void {
   for (const name of ['x', 'scale', 'offset'] as const) {
-    const [a, b] = [got[name].dataSync(), wanted[name].dataSync()]
+    const [a, b] = [got[name], wanted[name]].map((tensor) => Array.from(tensor.dataSync()))
     const largest = b.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
     a.forEach((value, i) => expect(Math.abs(value - b[i]), `${name} at ${i}`).toBeLessThan(2e-5 * largest + 1e-6))
   }
