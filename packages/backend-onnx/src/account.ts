@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs-core'
 import { elementTypeOf } from './backend'
+import { isSum } from './emit'
 import { createGraph, sizeOf, type Graph, type GraphNode, type Value } from './graph'
 import { makeTracer, onnxBackend, symbolicTensor, traceInto, type TensorSpec } from './trace'
 
@@ -27,6 +28,7 @@ function nodeMultiplyAdds({ op, uses, values }: GraphNode): number {
   const out = sizeOf(values[0].shape)
   switch (op) {
     case 'MatMul':
+      if (isSum(values[0])) return 0
       return out * (uses[0].shape[uses[0].shape.length - 1] ?? 1)
     case 'Gemm':
       // [m, k] × [k, n] whatever is transposed: |a| = m k and |b| = k n give (m k · k n · m n)^½.

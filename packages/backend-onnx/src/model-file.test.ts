@@ -89,6 +89,15 @@ describe('dynamicBatch', () => {
   const cases: Record<string, { f: (...inputs: tf.Tensor[]) => tf.Tensor | tf.Tensor[]; shapes: number[][] }> = {
     'a convolutional classifier': { f: (x) => classifier()(x), shapes: [[6, 6, 2]] },
     'sums, means and centring over the batch': { f: (x) => [tf.sub(x, tf.mean(x, 0, true)), tf.mean(x), tf.sum(x, 1)], shapes: [[5]] },
+    'sums and means of wide rows': { f: (x) => [tf.sub(x, tf.mean(x, 0, true)), tf.sum(x, 0, true)], shapes: [[300]] },
+    'convolutions with few windows, a pool of ReLUs': {
+      f: (x) => {
+        const filter = (seed: number, inputs: number): tf.Tensor4D => random([3, 3, inputs, 32], seed) as tf.Tensor4D
+        const y = tf.relu(tf.add(tf.conv2d(x as tf.Tensor4D, filter(1, 16), 1, 'same'), random([32], 2)))
+        return tf.conv2d(tf.maxPool(y as tf.Tensor4D, 2, 2, 'valid'), filter(3, 32), 1, 'same')
+      },
+      shapes: [[5, 4, 16]],
+    },
     'ones of the input’s shape, appended': { f: (x) => tf.concat([x, tf.onesLike(x)], 1), shapes: [[3]] },
     'every row twice': { f: (x) => tf.tile(x, [2, 1]), shapes: [[3]] },
     'all rows but the last': { f: (x) => tf.slice(x, [0, 0], [x.shape[0] - 1, 2]), shapes: [[3]] },

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { forbidFallback } from '../__fixtures__/native-only'
+import { account } from '../account'
 import '../index'
 import './convolution'
 import { deviation, kernel, sample } from '../testing/index'
@@ -202,5 +203,42 @@ describe('grey-scale dilation', () => {
       }),
       { numRuns: 12, seed: 3 },
     )
+  })
+})
+
+describe('convolutions with fewer windows than outputs', () => {
+  it.each([
+    { x: [3, 5, 4, 16], filter: [3, 3, 16, 40], strides: 1, dilations: 1, pad: 'same' },
+    { x: [2, 7, 6, 17], filter: [3, 2, 17, 30], strides: 2, dilations: 1, pad: 'same' },
+    { x: [2, 6, 7, 16], filter: [2, 3, 16, 33], strides: [1, 2], dilations: 1, pad: 'valid' },
+    { x: [1, 7, 7, 18], filter: [3, 3, 18, 20], strides: 1, dilations: 2, pad: 'valid' },
+    // Few windows on the way back only: the gradient has as many as the input has places.
+    { x: [2, 4, 4, 24], filter: [3, 3, 24, 16], strides: 1, dilations: 1, pad: 1 },
+    { x: [2, 1, 1, 16], filter: [3, 3, 16, 16], strides: 1, dilations: 1, pad: 'same' },
+  ])('are one product, as cpu: %j', async ({ x, filter, strides, dilations, pad }) => {
+    const attrs = { strides, dilations, pad, dataFormat: 'NHWC', dimRoundingMode: 'floor' }
+    const out = tf.backend_util.computeConv2DInfo(x as never, filter as never, strides as never, dilations, pad as 'same', 'floor').outShape
+    const back = kernel('Conv2DBackpropInput', ['dy', 'filter'], { ...attrs, inputShape: x })
+    expect(await deviation(kernel('Conv2D', ['x', 'filter'], attrs), [sample(x, 1), sample(filter, 2)])).toBeLessThan(tolerance)
+    if (dilations === 1) expect(await deviation(back, [sample(out, 3), sample(filter, 2)])).toBeLessThan(tolerance)
+    // With neighbours in both layouts.
+    const chained = ([image, kernels, bias]: tf.Tensor[]): tf.Tensor[] => {
+      const [y] = kernel('Conv2D', ['x', 'filter'], attrs)([tf.relu(image), kernels])
+      const normal = tf.mul(tf.sub(tf.add(y, bias), tf.mean(y, [0, 1, 2])), bias)
+      return [normal, tf.sum(normal, [0, 1, 2]), tf.reshape(normal, [x[0], -1])]
+    }
+    const bias = sample(filter.slice(-1), 4)
+    expect(await deviation(chained, [sample(x, 1), sample(filter, 2), bias])).toBeLessThan(tolerance)
+  })
+
+  it('count the multiply-adds of the convolution', async () => {
+    await tf.setBackend('onnx')
+    const specs = [
+      [2, 5, 4, 16],
+      [3, 3, 16, 40],
+    ].map((shape) => ({ shape, dtype: 'float32' as const }))
+    const { multiplyAdds, operations } = account((...[x, filter]) => [tf.conv2d(x as tf.Tensor4D, filter as tf.Tensor4D, 1, 'same')], specs)
+    expect(operations.Conv).toBeUndefined()
+    expect(multiplyAdds).toBe(2 * 5 * 4 * 40 * 3 * 3 * 16)
   })
 })

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { binary, cast, concat, constant, filled, matmul, reduce, reshape, slice, transpose, where } from '../emit'
+import { anchored, binary, cast, concat, constant, filled, gather, int64, matmul, reduce, reshape, slice, transpose, where } from '../emit'
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type Lowering, type LoweringContext } from '../lowering'
 import { activate } from './elementwise'
@@ -82,10 +82,19 @@ function fromLast(g: Graph, { isChannelsFirst }: Geometry, y: Value): Value {
   return isChannelsFirst ? channelsFirst(g, y) : y
 }
 
-/** […window, in, out] → [out, in, …window]. */
-function outputsFirst(g: Graph, filter: Value): Value {
-  const spatial = filter.shape.length - 2
-  return transpose(g, filter, [spatial + 1, spatial, ...Array(spatial).keys()])
+/**
+ * […window, in, out] → [out, in, …window] or [in, out, …window], in steps of matrix transposes: ONNX Runtime moves several
+ * axes at once element by element, ten times slower.
+ */
+function windowLast(g: Graph, filter: Value, order: 'outputs first' | 'inputs first'): Value {
+  const window = filter.shape.slice(0, -2)
+  const [inputs, outputs] = filter.shape.slice(-2)
+  const size = sizeOf(window)
+  if (order === 'inputs first') {
+    return reshape(g, transpose(g, reshape(g, filter, [size, inputs * outputs]), [1, 0]), [inputs, outputs, ...window])
+  }
+  const turned = transpose(g, reshape(g, filter, [size * inputs, outputs]), [1, 0])
+  return reshape(g, transpose(g, reshape(g, turned, [outputs, size, inputs]), [0, 2, 1]), [outputs, inputs, ...window])
 }
 
 /** […window, in, out] turned half round in all window axes. */
@@ -126,16 +135,67 @@ function tapFilter(g: Graph, filter: Value, tap: readonly number[]): Value {
   )
 }
 
+/**
+ * Whether a convolution is better one matrix product over all windows of the batch: ONNX Runtime makes a product per image,
+ * which is too small to share among threads where an image has fewer windows than there are outputs.
+ */
+function hasFewWindows(axes: readonly WindowAxis[], inputs: number, outputs: number): boolean {
+  const windows = axes.reduce((product, axis) => product * axis.windows, 1)
+  const size = axes.reduce((product, axis) => product * axis.size, 1)
+  return windows > 0 && windows < outputs && size > 1 && size <= 32 && inputs >= 16
+}
+
+/** Where each entry of each window stands in a padded grid, row by row: window after window, tap after tap. */
+function windowPlaces(axes: readonly WindowAxis[], grid: readonly number[]): number[] {
+  const combinations = (counts: number[], steps: number[]): number[] =>
+    counts.reduce<number[]>(
+      (from, count, i) => from.flatMap((at) => Array.from({ length: count }, (_, k) => at * grid[i] + k * steps[i])),
+      [0],
+    )
+  const windows = combinations(
+    axes.map((axis) => axis.windows),
+    axes.map(({ stride }) => stride),
+  )
+  const entries = combinations(
+    axes.map(({ size }) => size),
+    axes.map(({ dilation }) => dilation),
+  )
+  return windows.flatMap((window) => entries.map((entry) => window + entry))
+}
+
+/**
+ * The convolution of [n, …spatial, c] with […window, in, out] as a matrix product over the entries of all windows.
+ *
+ * @returns [n, c, …spatial], as a convolution's: its neighbours work in that layout
+ */
+function convolveByProduct(g: Graph, x: Value, filter: Value, axes: readonly WindowAxis[]): Value {
+  const [inputs, outputs] = filter.shape.slice(-2)
+  const padded = padSpatial(g, x, axes)
+  const [batch, ...grid] = padded.shape.slice(0, -1)
+  const places = gather(g, reshape(g, padded, [batch, sizeOf(grid), inputs]), int64(g, windowPlaces(axes, grid)), 1)
+  const windows = [x.shape[0], ...axes.map((axis) => axis.windows)]
+  const width = (sizeOf(filter.shape) / (inputs * outputs)) * inputs
+  const y = matmul(g, reshape(g, places, [sizeOf(windows), width]), reshape(g, filter, [width, outputs]))
+  return anchored(channelsFirst(g, reshape(g, y, [...windows, outputs])))
+}
+
 function convolve(g: Graph, x: Value, filter: Value, geometry: Geometry): Value {
-  const { axes, outputs } = geometry
+  const { axes, inputs, outputs } = geometry
   if (isDouble(g)) {
     const padded = padSpatial(g, inLast(g, geometry, x), axes)
     const parts = taps(axes).map((tap) => matmul(g, tapOf(g, padded, axes, tap), tapFilter(g, filter, tap)))
     return fromLast(g, geometry, sumUp(g, parts))
   }
+  if (hasFewWindows(axes, inputs, outputs)) {
+    return fromFirst(g, geometry, convolveByProduct(g, inLast(g, geometry, x), filter, axes))
+  }
   const shape = [x.shape[0], outputs, ...axes.map(({ windows }) => windows)]
   const reached = cropSpatial(g, inFirst(g, geometry, x), axes, 2)
-  return fromFirst(g, geometry, g.op('Conv', [reached, outputsFirst(g, filter)], shape, x.type, windowAttributes(inner(axes))))
+  return fromFirst(
+    g,
+    geometry,
+    g.op('Conv', [reached, windowLast(g, filter, 'outputs first')], shape, x.type, windowAttributes(inner(axes))),
+  )
 }
 
 /** Padding of the convolution of dy that gives the input gradient at stride 1, or undefined where it would be negative. */
@@ -172,7 +232,7 @@ function turnedConvolution(
 }
 
 function inputGradient(g: Graph, dy: Value, filter: Value, geometry: Geometry): Value {
-  const { axes, inputs } = geometry
+  const { axes, inputs, outputs } = geometry
   if (isDouble(g)) {
     const last = inLast(g, geometry, dy)
     const parts = taps(axes).map((tap) => placeTap(g, matmul(g, last, transpose(g, tapFilter(g, filter, tap), [1, 0])), axes, tap))
@@ -182,10 +242,15 @@ function inputGradient(g: Graph, dy: Value, filter: Value, geometry: Geometry): 
   const first = inFirst(g, geometry, dy)
   const adjoint = adjointAxes(axes)
   if (adjoint === undefined) {
-    const weights = transpose(g, filter, [spatial + 1, spatial, ...Array(spatial).keys()])
+    const weights = windowLast(g, filter, 'outputs first')
     return fromFirst(g, geometry, transposedConvolution(g, first, weights, axes, inputs, 1))
   }
-  const weights = transpose(g, turned(g, filter), [spatial, spatial + 1, ...Array(spatial).keys()])
+  if (hasFewWindows(adjoint, outputs, inputs)) {
+    const back = transpose(g, turned(g, filter), [...Array(spatial).keys(), spatial + 1, spatial])
+    const dx = convolveByProduct(g, inLast(g, geometry, dy), back, adjoint)
+    return fromFirst(g, geometry, uncropSpatial(g, dx, axes, 2))
+  }
+  const weights = windowLast(g, turned(g, filter), 'inputs first')
   return fromFirst(g, geometry, turnedConvolution(g, first, weights, adjoint, axes, inputs, 1))
 }
 

@@ -99,6 +99,49 @@ describe.each([
   })
 })
 
+describe('the gradient of 2×2 maxima side by side', () => {
+  it.each([
+    [[2, 6, 8, 3], 'valid'],
+    [[1, 7, 5, 2], 'valid'],
+    [[2, 3, 9, 1], 'valid'],
+    [[3, 4, 4, 2], 'same'],
+  ])('goes to the first entry at ties, of %j with %s edges', async (shape, pad) => {
+    const attrs = { filterSize: [2, 2], strides: [2, 2], pad }
+    const out = [shape[0], Math.floor(shape[1] / 2), Math.floor(shape[2] / 2), shape[3]]
+    for (const levels of [2, 3, undefined]) {
+      const inputs = [sample(out, 1), sample(shape, 2, levels), sample(out, 3)]
+      expect(await deviation(kernel('MaxPoolGrad', ['dy', 'input', 'output'], attrs), inputs)).toBe(0)
+    }
+  })
+})
+
+describe('a pool of ReLUs', () => {
+  it.each([
+    [2, 2],
+    [3, 2],
+    [3, 3],
+  ])('of size %i and stride %i has the gradients of both, at ties too', async (size, stride) => {
+    const gradient = kernel('MaxPoolGrad', ['dy', 'input', 'output'], { filterSize: size, strides: stride, pad: 'same' })
+    for (const levels of [undefined, 3]) {
+      // Windows whose entries are all negative, all zero, and mixed.
+      const { values, shape } = sample([2, 6, 8, 2], 4, levels)
+      const z = { values: values.map((value) => (levels === undefined ? value - 0.4 : value - 1)), shape }
+      const dy = sample([2, Math.ceil(6 / stride), Math.ceil(8 / stride), 2], 5)
+      const fn = (isUpTo: 'z' | 'both') => {
+        return ([x, slope]: tf.Tensor[]): tf.Tensor[] => {
+          const y = tf.relu(x)
+          const pooled = tf.maxPool(y as tf.Tensor4D, size, stride, 'same')
+          const [dx] = gradient([slope, y, pooled])
+          const through = tf.mul(dx, tf.cast(tf.greater(x, 0), 'float32'))
+          // An entry at zero has its share of the gradient up to the ReLU's output.
+          return isUpTo === 'z' ? [pooled, through] : [pooled, through, dx]
+        }
+      }
+      for (const which of ['z', 'both'] as const) expect(await deviation(fn(which), [z, dy])).toBe(0)
+    }
+  })
+})
+
 describe('MaxPoolWithArgmax', () => {
   it('gives the position of the first maximum', async () => {
     await fc.assert(

@@ -1,5 +1,20 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { binary, cast, concat, constant, expand, filled, reshape } from '../emit'
+import {
+  beforeRelu,
+  binary,
+  cast,
+  concat,
+  constant,
+  expand,
+  filled,
+  int64,
+  noteMasked,
+  reshape,
+  scalar,
+  slice,
+  transpose,
+  unary,
+} from '../emit'
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type Lowering } from '../lowering'
 import { firstMatches } from './convolution'
@@ -63,21 +78,31 @@ function pooledShape(x: Value, axes: readonly WindowAxis[]): number[] {
   return [batch, channels, ...axes.map(({ windows }) => windows)]
 }
 
-/** ONNX Runtime wants less padding than window: more is put there before, by which no maximum is changed. */
-function fitPadding(g: Graph, x: Value, axes: readonly WindowAxis[]): { x: Value; axes: WindowAxis[] } {
-  if (isPaddedLittle(axes)) return { x: cropSpatial(g, x, axes, 1), axes: inner(axes) }
+/**
+ * ONNX Runtime wants less padding than window: more is put there before, by which no maximum is changed.
+ *
+ * @returns `first`: [n, c, …spatial]
+ */
+function fitPadding(g: Graph, x: Value, axes: readonly WindowAxis[]): { first: Value; axes: WindowAxis[] } {
+  if (isPaddedLittle(axes)) return { first: cropSpatial(g, channelsFirst(g, x), axes, 2), axes: inner(axes) }
   const padded = padSpatial(g, x, axes, -Infinity)
-  return { x: padded, axes: axes.map((axis) => ({ ...axis, length: axis.length + axis.before + axis.after, before: 0, after: 0 })) }
+  return {
+    first: channelsFirst(g, padded),
+    axes: axes.map((axis) => ({ ...axis, length: axis.length + axis.before + axis.after, before: 0, after: 0 })),
+  }
 }
 
 function isPaddedLittle(axes: readonly WindowAxis[]): boolean {
   return axes.every((axis) => axis.before < extent(axis) && axis.after < extent(axis))
 }
 
+/** The maximum of ReLUs is the ReLU of the maximum, which has fewer entries. */
 function maxPool(g: Graph, x: Value, axes: readonly WindowAxis[]): Value {
   if (isIdentity(axes)) return x
+  const before = beforeRelu(g, x)
+  if (before !== undefined) return unary(g, 'Relu', maxPool(g, before, axes))
   const fitted = fitPadding(g, x, axes)
-  return channelsLast(g, g.op('MaxPool', [channelsFirst(g, fitted.x)], pooledShape(x, axes), x.type, windowAttributes(fitted.axes)))
+  return channelsLast(g, g.op('MaxPool', [fitted.first], pooledShape(x, axes), x.type, windowAttributes(fitted.axes)))
 }
 
 /** Puts the shares of disjoint windows together again: [n, …spatial, c]. */
@@ -121,6 +146,59 @@ function maxPoolGradient(g: Graph, dy: Value, x: Value, axes: readonly WindowAxi
   return interleave(g, isLast ? shares.reverse() : shares, x.shape, axes)
 }
 
+/** Whether the windows are 2×2 side by side, as most are, and their entries few enough to number. */
+function areSquaresOfFour(x: Value, axes: readonly WindowAxis[]): boolean {
+  const entries = sizeOf(x.shape)
+  return axes.length === 2 && areDisjoint(axes) && axes.every(({ size }) => size === 2) && entries > 0 && entries < 2 ** 31
+}
+
+/**
+ * 2×2 windows side by side: where each has its first maximum, then dy put there. Odd and even columns are told apart by
+ * one transpose of a matrix with two columns, which costs a third of slices with steps.
+ */
+function unpoolToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis[]): Value {
+  const first = channelsFirst(g, x)
+  const [batch, channels, height, width] = first.shape
+  const [rows, columns] = axes.map(({ windows }) => windows)
+  const planes = batch * channels
+  const even = slice(g, first, [2, 3], [0, 0], [2 * rows, 2 * columns])
+  const sides = reshape(g, transpose(g, reshape(g, even, [planes * rows * 2 * columns, 2]), [1, 0]), [2, planes * rows, 2, columns])
+  const greatest = reshape(g, channelsFirst(g, maxPool(g, x, axes)), [planes * rows, columns])
+  const isGreatest = (row: number, column: number): Value =>
+    binary(g, 'Equal', reshape(g, slice(g, sides, [0, 2], [column, row], [1, 1]), greatest.shape), greatest)
+  const not = (value: Value): Value => unary(g, 'Not', value)
+  // The last entry has it where no other does.
+  const isFirst = isGreatest(0, 0)
+  const isSecond = isGreatest(0, 1)
+  const isBelow = not(binary(g, 'Or', isFirst, isSecond))
+  const isRight = binary(g, 'And', not(isFirst), binary(g, 'Or', isSecond, not(isGreatest(1, 0))))
+  const down = binary(g, 'Mul', cast(g, isBelow, 'int32'), scalar(g, width, 'int32'))
+  const within = binary(g, 'Add', cast(g, isRight, 'int32'), down)
+  const bounds = [0, planes * height * width, height * width].map((value) => scalar(g, value, 'int32'))
+  const corners = [
+    reshape(g, g.op('Range', bounds, [planes], 'int32'), [planes, 1, 1]),
+    constant(
+      g,
+      [...Array(rows).keys()].map((i) => 2 * i * width),
+      [rows, 1],
+      'int32',
+    ),
+    constant(
+      g,
+      [...Array(columns).keys()].map((i) => 2 * i),
+      [columns],
+      'int32',
+    ),
+  ].reduce((sum, part) => binary(g, 'Add', sum, part))
+  const indices = cast(g, binary(g, 'Add', reshape(g, corners, within.shape), within), 'int64')
+  const pooled = [batch, channels, rows, columns]
+  const dx = g.op('MaxUnpool', [channelsFirst(g, dy), reshape(g, indices, pooled), int64(g, first.shape)], first.shape, dy.type, {
+    kernel_shape: { ints: [2, 2] },
+    strides: { ints: [2, 2] },
+  })
+  return channelsLast(g, dx)
+}
+
 /** Overlapping windows: the position of each maximum, then dy added there. */
 function scatterToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis[]): Value {
   const first = cropSpatial(g, channelsFirst(g, x), axes, 2)
@@ -144,12 +222,27 @@ function scatterToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxi
   return channelsLast(g, uncropSpatial(g, reshape(g, scattered, first.shape), axes, 2))
 }
 
+function gradientToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis[]): Value {
+  if (isIdentity(axes)) return dy
+  if (g.float === 'float32' && areSquaresOfFour(x, axes)) return unpoolToMaxima(g, dy, x, axes)
+  const isScattered = axes.length === 2 && !areDisjoint(axes) && isPaddedLittle(axes)
+  return isScattered ? scatterToMaxima(g, dy, x, axes) : maxPoolGradient(g, dy, x, axes)
+}
+
 const maxPoolGrad: Lowering = ({ g, input, attrs }) => {
   const x = cast(g, input('input'), g.float)
   const dy = cast(g, input('dy'), g.float)
   const axes = axesOf(x.shape, attrs)
-  const isScattered = axes.length === 2 && !areDisjoint(axes) && isPaddedLittle(axes)
-  return isScattered ? scatterToMaxima(g, dy, x, axes) : maxPoolGradient(g, dy, x, axes)
+  const dx = gradientToMaxima(g, dy, x, axes)
+  const before = beforeRelu(g, x)
+  if (before !== undefined) {
+    // Where a maximum isn't positive the ReLU lets nothing through, elsewhere it changes nothing: it can be masked while small.
+    noteMasked(g, dx, before, () => {
+      const isPositive = binary(g, 'Greater', maxPool(g, before, axes), scalar(g, 0, x.type))
+      return gradientToMaxima(g, binary(g, 'Mul', dy, cast(g, isPositive, dy.type)), before, axes)
+    })
+  }
+  return dx
 }
 
 /** How many real entries each position of a window's axis has. */
@@ -193,7 +286,7 @@ const avgPool: Lowering = ({ g, input, attrs }) => {
   const y =
     g.float === 'float64' || !isPaddedLittle(axes)
       ? averageByProducts(g, x, axes)
-      : channelsLast(g, g.op('AveragePool', [channelsFirst(g, cropSpatial(g, x, axes, 1))], pooledShape(x, axes), x.type, attributes))
+      : channelsLast(g, g.op('AveragePool', [cropSpatial(g, channelsFirst(g, x), axes, 2)], pooledShape(x, axes), x.type, attributes))
   return cast(g, y, x.shape.length === 4 ? input('x').type : g.float)
 }
 

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { forbidFallback } from '../__fixtures__/native-only'
+import { account } from '../account'
 import '../index'
 import { deviation, kernel, sample, type Sample } from '../testing/index'
 
@@ -37,6 +38,24 @@ describe('reductions', () => {
       ),
       { numRuns: 80 },
     )
+  })
+
+  it.each([
+    [[33, 300], [0]],
+    [
+      [2, 5, 256],
+      [0, 1],
+    ],
+    [[4, 3, 10, 40], [0]],
+    [[1, 999], [0]],
+  ])('of wide rows %j over leading axes %j agree, and cost no multiply-adds', async (shape, axis) => {
+    for (const keepDims of [true, false]) {
+      const both = ([x]: tf.Tensor[]): tf.Tensor[] => [tf.sum(x, axis, keepDims), tf.mean(x, axis, keepDims)]
+      expect(await deviation(both, [sample(shape, 7)])).toBeLessThan(2e-6)
+      expect(await deviation(both, [sample(shape, 8)], 'float64')).toBeLessThan(2e-6)
+      await tf.setBackend('onnx')
+      expect(account((x) => both([x]), [{ shape, dtype: 'float32' }]).multiplyAdds).toBe(0)
+    }
   })
 
   it('ArgMax and ArgMin take the first of equal values and pass over NaN', async () => {

@@ -1,6 +1,6 @@
 import { DataError, OptionError, ShapeError } from '../errors'
 import { readMatrix, type MatrixInput } from '../data/array-input'
-import { gemm, nativeProduct } from './gemm'
+import { gemm, isNative, nativeProduct } from './gemm'
 
 /** A float64 matrix: `data[i * cols + j]` is row i, column j. */
 export interface Matrix {
@@ -110,6 +110,9 @@ export function matvec(a: Matrix, x: Float64Array): Float64Array {
   return result
 }
 
+/** Up to this size one native product of both triangles is faster than several of blocks in one. */
+const wholeGram = 256
+
 /**
  * Gram matrix Aᵀ A of the columns, or A Aᵀ of the rows; exactly symmetric, at half the cost of a product.
  *
@@ -117,6 +120,12 @@ export function matvec(a: Matrix, x: Float64Array): Float64Array {
  * @returns [d, d], or [n, n] for `of: 'rows'`
  */
 export function gram(a: Matrix, of: 'columns' | 'rows' = 'columns'): Matrix {
+  const [size, depth] = of === 'columns' ? [a.cols, a.rows] : [a.rows, a.cols]
+  if (size <= wholeGram && isNative(size, size, depth)) {
+    const whole = matmul(a, a, of === 'columns' ? { transposeA: true } : { transposeB: true })
+    mirrorLower(whole)
+    return whole
+  }
   const left = of === 'columns' ? transpose(a) : a
   const { rows: n, cols: k, data } = left
   const result = zeros(n, n)
