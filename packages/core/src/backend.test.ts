@@ -91,6 +91,13 @@ describe('useBackend', () => {
     await expect(useBackend()).rejects.toThrow("BPF_BACKEND: unknown backend 'gpu'; expected one of tensorflow, onnx, wasm, cpu, webgpu")
   })
 
+  it('takes the number of threads of onnx', async () => {
+    const before = (await useBackend('onnx')).threads
+    expect((await useBackend('onnx', { threads: 1 })).threads).toBe(1)
+    expect((await useBackend('onnx', { threads: before })).threads).toBe(before)
+    await expect(useBackend('onnx', { threads: 0 })).rejects.toThrow('threads must be a positive integer, got 0')
+  })
+
   it('takes onnx by default in Node, names the library and its threads', async () => {
     expect(await useBackend('onnx')).toMatchObject({
       name: 'onnx',

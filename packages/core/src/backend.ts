@@ -18,6 +18,8 @@ export interface BackendChoice {
 
 /** Options of {@link useBackend}. */
 export interface BackendOptions {
+  /** Threads one operation of the `onnx` backend may use. Default all cores; other backends have their own setting. */
+  threads?: number
   /** Where the `.wasm` files of `@tensorflow/tfjs-backend-wasm` are served from: a folder URL, or a URL per file name. */
   wasmPaths?: string | Record<string, string>
   /**
@@ -48,7 +50,7 @@ let choosing: Promise<BackendChoice> | undefined
  *
  * @param name - a backend by name: fails when it is not available; omitted, the best available one
  * @returns the choice with its reason
- * @throws OptionError for an unknown name
+ * @throws OptionError for an unknown name, or threads that are no positive integer
  * @throws BackendError when the named backend is missing or fails to start; the message says what to install
  */
 export async function useBackend(name?: BackendName, options: BackendOptions = {}): Promise<BackendChoice> {
@@ -58,6 +60,8 @@ export async function useBackend(name?: BackendName, options: BackendOptions = {
     const source = name === undefined ? 'BPF_BACKEND' : 'useBackend'
     throw new OptionError(`${source}: unknown backend '${wanted}'; expected one of ${names.join(', ')}`)
   }
+  const { threads = 1 } = options
+  if (!Number.isInteger(threads) || threads < 1) throw new OptionError(`useBackend: threads must be a positive integer, got ${threads}`)
   const why = name !== undefined ? 'asked for by name' : 'asked for by BPF_BACKEND'
   chosen = wanted === undefined ? await best(options) : await start(wanted, why, options)
   registerGradients()
@@ -129,7 +133,7 @@ async function start(name: BackendName, why: string, options: BackendOptions): P
     }
     case 'onnx': {
       const packageName = '@bpf/backend-onnx'
-      let onnx: { threads(): number; nativePackage(): string }
+      let onnx: { threads(): number; setThreads(count: number): void; nativePackage(): string }
       try {
         onnx = (await load(packageName, options)) as typeof onnx
         onnx.nativePackage()
@@ -139,6 +143,7 @@ async function start(name: BackendName, why: string, options: BackendOptions): P
         throw new BackendError(`useBackend: ${message(error)}`)
       }
       await activate('onnx')
+      if (options.threads !== undefined) onnx.setThreads(options.threads)
       return { name, device: `CPU (ONNX Runtime from ${onnx.nativePackage()})`, threads: onnx.threads(), why }
     }
     case 'wasm': {

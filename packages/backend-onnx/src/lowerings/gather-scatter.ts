@@ -62,6 +62,78 @@ function scatter(g: Graph, data: Value, indices: Value, updates: Value, reductio
   return g.op('ScatterND', [data, positions, rows], data.shape, data.type, { reduction: { string: reduction } })
 }
 
+/** Values of one part of a sum over gathered rows: small enough to stay in the cache between the operators. */
+const partSize = 2 ** 20
+
+/** Rows that are gathered (and weighed), as they stand before: x[rows] or w · x[rows]. */
+function gatheredRows(updates: Value): { x: Value; rows: Value; weight: Value | undefined } | undefined {
+  const { producer } = updates
+  if (producer?.op === 'Mul') {
+    for (const [weight, rows] of [producer.inputs, [...producer.inputs].reverse()]) {
+      const gathered = gatheredRows(rows)
+      const isPerRow = weight.shape.length === 2 && weight.shape[0] === updates.shape[0] && weight.shape[1] === 1
+      if (gathered === undefined || gathered.weight !== undefined) continue
+      // Equal weights come as one number.
+      if (sizeOf(weight.shape) === 1) return weight.constant?.[0] === 1 ? gathered : { ...gathered, weight }
+      if (isPerRow) return { ...gathered, weight }
+    }
+    return undefined
+  }
+  if (producer?.op !== 'Gather' || updates.shape.length !== 2) return undefined
+  const [x, rows] = producer.inputs
+  const { axis } = producer.attributes as { axis?: { int: number } }
+  return (axis?.int ?? 0) === 0 && rows.shape.length === 1 ? { x, rows, weight: undefined } : undefined
+}
+
+/** The numbers of a constant, seen through changes of its shape. */
+function constantValues(value: Value): ArrayLike<number> | undefined {
+  if (value.constant !== undefined) return value.type === 'int32' ? (value.constant as Int32Array) : undefined
+  return value.producer?.op === 'Reshape' ? constantValues(value.producer.inputs[0]) : undefined
+}
+
+/** Where to cut a sorted list so that parts have about `length` entries and no value stands in two of them; undefined if unsorted. */
+function cuts(sorted: ArrayLike<number>, length: number): number[] | undefined {
+  const out = [0]
+  for (let i = 1; i < sorted.length; i++) {
+    if (sorted[i] < sorted[i - 1]) return undefined
+    if (i - out[out.length - 1] >= length && sorted[i] !== sorted[i - 1]) out.push(i)
+  }
+  return [...out, sorted.length]
+}
+
+/**
+ * Σ of gathered rows by destination, a sparse product. All of them at once would go through memory three times (gathered,
+ * weighed, added); where the destinations are known and sorted, parts with destinations of their own stay in the cache.
+ */
+function scatterInParts(g: Graph, shape: readonly number[], indices: Value, updates: Value): Value | undefined {
+  if (shape.length !== 2 || sizeOf(updates.shape) <= 2 * partSize || !g.made(updates)) return undefined
+  const gathered = gatheredRows(updates)
+  const destinations = constantValues(indices)
+  if (gathered === undefined || destinations === undefined) return undefined
+  const width = shape[1]
+  const places = cuts(destinations, Math.ceil(partSize / width))
+  if (places === undefined) return undefined
+  const { x, rows, weight } = gathered
+  let done = 0
+  const parts = places.slice(0, -1).map((from, i) => {
+    const to = places[i + 1]
+    const part = (value: Value): Value => slice(g, value, [0], [from], [to - from])
+    const end = to === destinations.length ? shape[0] : destinations[to]
+    const own = Int32Array.from({ length: to - from }, (_, e) => destinations[from + e] - done)
+    const taken = gather(g, x, part(rows), 0)
+    const sum = scatter(
+      g,
+      filled(g, 0, [end - done, width], x.type),
+      g.constant(own, [own.length, 1], 'int32'),
+      weight === undefined ? taken : binary(g, 'Mul', sizeOf(weight.shape) === 1 ? weight : part(weight), taken),
+      'add',
+    )
+    done = end
+    return sum
+  })
+  return parts.length === 1 ? parts[0] : g.op('Concat', parts, shape, x.type, { axis: { int: 0 } })
+}
+
 /** Sums the rows of each segment; ids outside [0, count) are dropped. */
 function segmentSum({ g, input, attrs }: LoweringContext): Value {
   const x = toFloat(g, input('x'))
@@ -98,7 +170,9 @@ defineLowerings({
     const updates = input('updates')
     const shape = attrs.shape as number[]
     const added = updates.type === 'bool' ? cast(g, updates, 'int32') : updates
-    return cast(g, scatter(g, filled(g, 0, shape, added.type), input('indices'), added, 'add'), updates.type)
+    const indices = input('indices')
+    const sum = scatterInParts(g, shape, indices, added) ?? scatter(g, filled(g, 0, shape, added.type), indices, added, 'add')
+    return cast(g, sum, updates.type)
   },
   TensorScatterUpdate: ({ g, input }) => scatter(g, input('tensor'), input('indices'), input('updates'), 'none'),
   SparseToDense: ({ g, input, attrs }) => {
