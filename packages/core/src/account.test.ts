@@ -57,7 +57,10 @@ it('activation bytes leave parameters out: one layer after the other keeps one l
     })
   }
   const bytes = (fn: typeof whole, depth: number) =>
-    activationBytes(fn, (batch): [tf.Tensor[], tf.Tensor] => [Array.from({ length: depth }, () => tf.zeros([width, width])), tf.zeros([batch, width])])
+    activationBytes(fn, (batch): [tf.Tensor[], tf.Tensor] => [
+      Array.from({ length: depth }, () => tf.zeros([width, width])),
+      tf.zeros([batch, width]),
+    ])
   expect(bytes(local, 16)).toBe(bytes(local, 4))
   expect(bytes(whole, 16)).toBeGreaterThan(3 * bytes(whole, 4))
 })
