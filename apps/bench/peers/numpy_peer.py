@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import convex_relu
 import h_calibration
 
 # Inputs −log p of the piecewise linear map; beyond, the last slope goes on.
@@ -105,4 +106,9 @@ def boosted_units(arrays, settings):
     return step
 
 
-workloads = {"boosted-units": boosted_units, "h-calibration-epoch": h_calibration_epoch, "mlp-step": mlp_step}
+workloads = {
+    "boosted-units": boosted_units,
+    "convex-relu-admm": convex_relu.admm,
+    "h-calibration-epoch": h_calibration_epoch,
+    "mlp-step": mlp_step,
+}

@@ -4,7 +4,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import aug_local
+import counter_current
+import forward_only
+import graphs
 import h_calibration
+import no_prop
+import sltt
+import target_projection
 
 # Inputs −log p of the piecewise linear map; beyond, the last slope goes on.
 MAP_RANGE = 100.0
@@ -295,15 +302,30 @@ def boosted_units(arrays, settings):
 
 workloads = {
     "attention": attention,
+    "aug-local": aug_local.aug_local,
     "boosted-units": boosted_units,
+    "cascaded-forward": forward_only.cascaded_forward,
     "convnet4": convnet4,
+    "counter-current-convolutions": counter_current.counter_current_convolutions,
+    "counter-current-step": counter_current.counter_current_step,
+    "forward-forward": forward_only.forward_forward,
     "gru": gru,
     "h-calibration-epoch": h_calibration_epoch,
-    "matmul-256": matmul,
     "matmul-1024": matmul,
+    "matmul-256": matmul,
     "mlp-epoch": mlp_epoch,
     "mlp-large": mlp,
     "mlp-small": mlp,
     "mlp-step": mlp_step,
+    "mono-forward": forward_only.mono_forward,
+    "no-prop-inference": no_prop.no_prop_inference,
+    "no-prop-step": no_prop.no_prop_step,
     "resnet20": resnet20,
+    "sltt-step": sltt.sltt_step,
+    "sparse-product-10000": graphs.sparse_product,
+    "sparse-product-100000": graphs.sparse_product,
+    "sparse-product-1000000": graphs.sparse_product,
+    "target-projection": target_projection.dense,
+    "target-projection-convolution": target_projection.convolution,
+    "target-projection-recurrent": target_projection.recurrent,
 }

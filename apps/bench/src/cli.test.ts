@@ -16,7 +16,7 @@ afterAll(() => rmSync(root, { recursive: true, force: true }))
 let count = 0
 const newFolder = (): string => join(root, String(count++))
 
-async function bench(words: string, overrides: Partial<Terminal> = {}, papers: readonly PaperEntry[] = fixturePapers) {
+async function bench(words: string, overrides: Partial<Terminal> = {}, papers: readonly RunEntry[] = fixturePapers) {
   const terminal = recordingTerminal({ cwd: root, ...overrides })
   const status = await cli(words.split(' ').filter(Boolean), papers, terminal)
   return { status, stdout: terminal.stdout.join('\n'), stderr: terminal.stderr.join('\n') }

@@ -148,6 +148,8 @@ class DoubleInPlaceOfSingle extends Float64Array {
 
 function withConstantsIn<T>(float: 'float32' | 'float64', fn: () => T): T {
   if (float === 'float32') return fn()
+  // Bodies of loops are traced inside: what follows them is still in double precision.
+  const before = globalThis.Float32Array
   globalThis.Float32Array = DoubleInPlaceOfSingle as unknown as Float32ArrayConstructor
   // TensorFlow.js asks its platform which arrays hold numbers; in Node that knows no Float64Array.
   const { platform } = tf.env()
@@ -156,7 +158,7 @@ function withConstantsIn<T>(float: 'float32' | 'float64', fn: () => T): T {
   try {
     return fn()
   } finally {
-    globalThis.Float32Array = single
+    globalThis.Float32Array = before
     platform.isTypedArray = isTypedArray
   }
 }

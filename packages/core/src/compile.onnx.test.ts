@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { useBackend } from './backend'
 import { compile, float64Tensor } from './compile'
+import { scan } from './control'
 import { grad } from './grad/index'
 
 beforeAll(() => useBackend('onnx'))
@@ -16,6 +17,18 @@ describe('double precision', () => {
     expect(Math.abs(both.value.dataSync()[0] - values.reduce((a, b) => a + b))).toBeLessThan(1e-14)
     for (const [i, slope] of both.slope.dataSync().entries()) expect(Math.abs(slope - 0.1 * values[i])).toBeLessThan(1e-15)
     expect(new Float32Array(1)).not.toBeInstanceOf(Float64Array)
+  })
+
+  it('keeps constants that come after a loop', () => {
+    const x = float64Tensor(Float64Array.from([1, 1]), [2])
+    const run = compile(
+      (v: tf.Tensor) => {
+        const { carry } = scan((sum: tf.Tensor, step: tf.Tensor) => ({ carry: tf.add(sum, step), y: {} }), tf.scalar(0), v)
+        return tf.mul(carry, 0.1)
+      },
+      { precision: 'float64' },
+    )
+    expect(run(x).dataSync()[0]).toBe(0.2)
   })
 })
 

@@ -1,11 +1,19 @@
 import { attentionStep } from './attention'
+import { augLocalStep } from './aug-local'
 import { boostedUnits } from './boosted-units'
+import { convexReluAdmmStep } from './convex-relu'
 import { convNetStep, resnetStep } from './convolutional'
+import { counterCurrentConvolutions, counterCurrentStep } from './counter-current-learning'
+import { cascadedForwardStep, forwardForwardStep, monoForwardStep } from './forward-only'
 import { hCalibrationEpoch } from './h-calibration-epoch'
 import { matmul1024, matmul256 } from './matmul'
 import { mlpEpoch, mlpLarge, mlpSmall } from './mlp'
 import { mlpStep } from './mlp-step'
+import { noPropInference, noPropStep } from './no-prop'
 import { gruStep } from './recurrent'
+import { slttStep } from './sltt'
+import { sparseProducts } from './sparse-product'
+import { targetProjectionConvolutionStep, targetProjectionRecurrentStep, targetProjectionStep } from './target-projection'
 import type { Workload } from './workload'
 
 /** Everything `perf` can time. */
@@ -22,4 +30,18 @@ export const workloads: readonly Workload[] = [
   hCalibrationEpoch,
   mlpStep,
   boostedUnits,
+  convexReluAdmmStep,
+  slttStep,
+  ...sparseProducts,
+  forwardForwardStep,
+  monoForwardStep,
+  cascadedForwardStep,
+  counterCurrentStep,
+  counterCurrentConvolutions,
+  augLocalStep,
+  noPropStep,
+  noPropInference,
+  targetProjectionStep,
+  targetProjectionRecurrentStep,
+  targetProjectionConvolutionStep,
 ]

@@ -1,0 +1,114 @@
+/** Activation memory of a training step, counted on its trace, at one depth and at four times that. */
+import type { Tree } from '@bpf/core'
+import { mlp } from '@bpf/core/nn'
+import { key } from '@bpf/core/random'
+import {
+  augLocal,
+  backpropagation,
+  counterCurrentLearning,
+  monoForward,
+  noProp,
+  noPropBackpropagation,
+  noPropDenseBlock,
+  residualLayers,
+  stepCost,
+  type ClassifierLearner,
+  type LabelledBatch,
+} from '@bpf/local'
+import * as tf from '@tensorflow/tfjs-core'
+
+interface DepthMethod {
+  id: string
+  name: string
+  /** What grows. */
+  what: string
+  isLocal: boolean
+  /** Bytes for each example of a step. */
+  bytes(depth: number): number
+  shallow: number
+}
+
+/** Activation bytes of a classifier's step. */
+function bytesOf<State extends Tree, Aux>(method: ClassifierLearner<State, Aux>, shape: readonly number[]): number {
+  const batchOf = (size: number): LabelledBatch => ({ x: tf.zeros([size, ...shape]), y: tf.zeros([size], 'int32') })
+  return tf.tidy(() => {
+    const { tensors } = method.init(key(0), batchOf(2), undefined as Aux)
+    return stepCost<State, LabelledBatch>(method, tensors, batchOf, 64).activationBytes as unknown as tf.TensorContainer
+  }) as unknown as number
+}
+
+const widths = (depth: number): number[] => Array<number>(depth).fill(128)
+const block = () => noPropDenseBlock({ x: [128], z: [64], trunk: [64] })
+const chain = (depth: number) => residualLayers(Array<number>(depth).fill(8))
+const image = [14, 14, 1]
+
+/** Every method whose paper claims it, and its twin by backpropagation. */
+export const depthMethods: readonly DepthMethod[] = [
+  {
+    id: 'noprop-dt',
+    name: 'NoProp-DT',
+    what: 'blocks',
+    isLocal: true,
+    shallow: 4,
+    bytes: (steps) => bytesOf(noProp({ variant: 'dt', classes: 10, steps, block: block(), blocksAtOnce: 1 }), [784]),
+  },
+  {
+    id: 'noprop-chain',
+    name: 'backpropagation through the NoProp chain',
+    what: 'blocks',
+    isLocal: false,
+    shallow: 4,
+    bytes: (steps) => bytesOf(noPropBackpropagation({ classes: 10, steps, block: block() }), [784]),
+  },
+  {
+    id: 'aug-local',
+    name: 'AugLocal',
+    what: 'layers',
+    isLocal: true,
+    shallow: 4,
+    bytes: (layers) => bytesOf(augLocal({ layers: chain(layers), classes: 10, dMax: 2 }), image),
+  },
+  {
+    id: 'convolutional',
+    name: 'backpropagation, the same residual network',
+    what: 'layers',
+    isLocal: false,
+    shallow: 4,
+    bytes: (layers) =>
+      bytesOf(backpropagation({ network: augLocal({ layers: chain(layers), classes: 10, dMax: 2 }).network, classes: 10 }), image),
+  },
+  {
+    id: 'mono-forward',
+    name: 'Mono-Forward',
+    what: 'layers',
+    isLocal: true,
+    shallow: 4,
+    bytes: (layers) => bytesOf(monoForward({ hidden: widths(layers), classes: 10, schedule: 'simultaneous' }), [784]),
+  },
+  {
+    id: 'counter-current',
+    name: 'counter-current learning',
+    what: 'layers',
+    isLocal: true,
+    shallow: 4,
+    bytes: (layers) => bytesOf(counterCurrentLearning({ classes: 10, hidden: widths(layers) }), [784]),
+  },
+  {
+    id: 'perceptron',
+    name: 'backpropagation, the same perceptron',
+    what: 'layers',
+    isLocal: false,
+    shallow: 4,
+    bytes: (layers) => bytesOf(backpropagation({ network: mlp({ hidden: widths(layers), outputs: 10 }), classes: 10 }), [784]),
+  },
+]
+
+/** `memory/<id>/shallow` and `memory/<id>/deep` of every method, in bytes for each example. */
+export function depthMemory(): Record<string, number> {
+  return Object.fromEntries(
+    depthMethods.flatMap(({ id, bytes, shallow }) => [
+      [`memory/${id}/shallow`, bytes(shallow)],
+      [`memory/${id}/deep`, bytes(4 * shallow)],
+    ]),
+  )
+}

@@ -1,0 +1,7 @@
+export * from './generators'
+export * from './graph'
+export * from './layers'
+export * from './node-classifier'
+export * from './planetoid'
+export * from './sparse-matrix'
+export * from './splits'

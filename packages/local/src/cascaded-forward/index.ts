@@ -1,0 +1,5 @@
+export { cascadedForward, fitCascadedForward } from './cascaded-forward'
+export type { CascadedForward, CascadedForwardOptions, CascadedForwardState } from './cascaded-forward'
+export type { CascadedForwardPredictor } from './predictors'
+export type { CascadeClassifier, CascadeFitOptions, StageLog } from '../shared/cascade'
+export { sparsemax, sparsemaxLoss } from '../shared/sparsemax'

@@ -1,0 +1,11 @@
+/** Lets timers, signals and other work run. */
+export function yieldToEventLoop(): Promise<void> {
+  const immediate = (globalThis as { setImmediate?: (callback: () => void) => void }).setImmediate
+  return new Promise((resolve) => (immediate === undefined ? setTimeout(resolve, 0) : immediate(resolve)))
+}
+
+/** Multiply-adds between two turns of the event loop: some tens of milliseconds. */
+const workPerTurn = 3e7
+
+/** Iterations between two turns, given the multiply-adds of one. */
+export const turnEvery = (work: number): number => Math.max(1, Math.floor(workPerTurn / Math.max(1, work)))

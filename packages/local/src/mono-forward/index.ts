@@ -1,0 +1,2 @@
+export { fitMonoForward, monoForward } from './mono-forward'
+export type { MonoForwardLayer, MonoForwardOptions, MonoForwardState } from './mono-forward'

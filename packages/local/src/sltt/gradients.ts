@@ -1,0 +1,196 @@
+/** Gradients of spiking networks: through time, step by step in space, and in space at some steps only. */
+import { cond, scan, softmaxCrossEntropy, tree, valueAndGradWithAux, vjp, type Key, type Tree } from '@bpf/core'
+import type { Layer } from '@bpf/core/nn'
+import * as tf from '@tensorflow/tfjs-core'
+import { oneHot } from '../shared/labelled'
+import { resetPotentials } from '../shared/lif'
+
+/** What is trained: parameters or states of the encoder and of the spiking network. */
+export type SpikingParts = { encoder: Tree; network: Tree }
+
+/** ℓ = (1 − λ_m)·cross-entropy + λ_m·MSE against a constant or the one-hot label, at one step. */
+export interface StepLoss {
+  lambda: number
+  mean: number
+  target: 'constant' | 'onehot'
+}
+
+/** What a gradient is taken of. */
+export interface SpikingTask {
+  /** From static x to the input of every step; not used for frames. */
+  encoder: Layer
+  /** From the input of a step to logits [n, C]; its `lif` layers carry potentials from step to step. */
+  network: Layer
+  /** T */
+  steps: number
+  loss: StepLoss
+  /** x [n, …], shown at every step, or frames x [T, n, …]. */
+  input: 'static' | 'frames'
+}
+
+/** Gradients of the loss Σ_t ℓ(o[t], y)/T over the steps that train, and what a forward pass leaves. */
+export type SpikingGradients = {
+  loss: tf.Tensor
+  grads: SpikingParts
+  /** States after the last step. */
+  states: SpikingParts
+  /** o[t] [T, n, C] */
+  logits: tf.Tensor
+  /** ℓ(o[t], y)/T of every step [T], trained or not. */
+  lossPerStep: tf.Tensor
+}
+
+/** Dropout keeps its mask over the steps of a sample, so every step gets the same key. */
+export type StepOptions = { training: boolean; key?: Key }
+
+/** ℓ(o, y), the mean over the batch. */
+export function stepLoss(logits: tf.Tensor, y: tf.Tensor, { lambda, mean, target }: StepLoss): tf.Tensor {
+  const entropy = tf.mean(softmaxCrossEntropy(tf.cast(y, 'int32'), logits))
+  if (lambda === 0) return entropy
+  const wanted = target === 'onehot' ? oneHot(y, logits.shape[1] ?? 1) : tf.scalar(mean)
+  return tf.add(tf.mul(entropy, 1 - lambda), tf.mul(tf.mean(tf.square(tf.sub(logits, wanted))), lambda))
+}
+
+/** A step's own input: a frame where there are frames. */
+type StepInput = { frame?: tf.Tensor; trains?: tf.Tensor }
+
+const framesOf = (task: SpikingTask, x: tf.Tensor): { frame?: tf.Tensor } => (task.input === 'frames' ? { frame: x } : {})
+const batchOf = (task: SpikingTask, x: tf.Tensor): number => x.shape[task.input === 'frames' ? 1 : 0] ?? 0
+
+/** The input of every step, and the encoder's new state. */
+function encode(task: SpikingTask, params: Tree, states: SpikingParts, x: tf.Tensor, options: StepOptions) {
+  if (task.input === 'frames') return { y: tf.scalar(0), state: tree.clone(states.encoder) }
+  return task.encoder.apply(params, states.encoder, x, options)
+}
+
+/**
+ * All steps forward.
+ *
+ * @returns logits o[t] [T, n, C] and the states after the last step
+ */
+export function spikingForward(
+  task: SpikingTask,
+  params: SpikingParts,
+  states: SpikingParts,
+  x: tf.Tensor,
+  options: StepOptions,
+): { logits: tf.Tensor; states: SpikingParts } {
+  const { y: current, state } = encode(task, params.encoder, states, x, options)
+  const { carry, ys } = scan(
+    (network: Tree, { frame }: StepInput) => {
+      const step = task.network.apply(params.network, network, frame ?? current, options)
+      return { carry: step.state, y: step.y }
+    },
+    resetPotentials(states.network, batchOf(task, x)),
+    framesOf(task, x) as Tree as StepInput & Tree,
+    { length: task.steps },
+  )
+  return { logits: ys, states: { encoder: state, network: carry } }
+}
+
+/**
+ * Backpropagation through time: one backward pass over all steps, with the activations of all of them in memory. The steps
+ * are written out: a differentiated `scan` would keep potentials only and compute every step a second time.
+ */
+export function gradientsThroughTime(
+  task: SpikingTask,
+  params: SpikingParts,
+  states: SpikingParts,
+  x: tf.Tensor,
+  y: tf.Tensor,
+  options: StepOptions,
+): SpikingGradients {
+  const frames = task.input === 'frames' ? tf.unstack(x) : []
+  const { value, grads, aux } = valueAndGradWithAux((at: SpikingParts) => {
+    const { y: current, state } = encode(task, at.encoder, states, x, options)
+    let network = resetPotentials(states.network, batchOf(task, x))
+    const logits: tf.Tensor[] = []
+    for (let t = 0; t < task.steps; t++) {
+      const step = task.network.apply(at.network, network, frames[t] ?? current, options)
+      network = step.state
+      logits.push(step.y)
+    }
+    const perStep = tf.stack(logits.map((step) => tf.div(stepLoss(step, y, task.loss), task.steps)))
+    return { loss: tf.sum(perStep), aux: { states: { encoder: state, network }, logits: tf.stack(logits), perStep } }
+  })(params)
+  return { loss: value, grads, states: aux.states, logits: aux.logits, lossPerStep: aux.perStep }
+}
+
+/** What goes from step to step: potentials, sums of gradients in the parameters and in the encoder's output, loss. */
+type Carry = { network: Tree; grads: Tree; slope: tf.Tensor; loss: tf.Tensor }
+
+/**
+ * SLTT: at every step the gradient in space alone, with the potentials of the step before as constants. A step's activations
+ * are free before the next one begins.
+ *
+ * @param trains - 1 where a step trains, else 0 [T] (SLTT-K); all train without it
+ */
+export function gradientsInSpace(
+  task: SpikingTask,
+  params: SpikingParts,
+  states: SpikingParts,
+  x: tf.Tensor,
+  y: tf.Tensor,
+  options: StepOptions,
+  trains?: tf.Tensor,
+): SpikingGradients {
+  const isStatic = task.input === 'static'
+  const encoded = encode(task, params.encoder, states, x, options)
+  const current = encoded.y
+  const lossOf = (logits: tf.Tensor): tf.Tensor => tf.div(stepLoss(logits, y, task.loss), task.steps)
+
+  type Step = { carry: Carry; logits: tf.Tensor; loss: tf.Tensor }
+  const train = (before: Carry, frame: tf.Tensor | undefined): Step => {
+    const { value, grads, aux } = valueAndGradWithAux((at: { network: Tree; input: tf.Tensor }) => {
+      const { y: logits, state } = task.network.apply(at.network, before.network, at.input, options)
+      return { loss: lossOf(logits), aux: { logits, state } }
+    })({ network: params.network, input: frame ?? current })
+    const carry = {
+      network: aux.state,
+      grads: tree.map((sum, g) => tf.add(sum, g), before.grads, grads.network),
+      slope: isStatic ? tf.add(before.slope, grads.input) : before.slope.clone(),
+      loss: tf.add(before.loss, value),
+    }
+    return { carry, logits: aux.logits, loss: value }
+  }
+  const pass = (before: Carry, frame: tf.Tensor | undefined): Step => {
+    const { y: logits, state } = task.network.apply(params.network, before.network, frame ?? current, options)
+    const carry = { network: state, grads: tree.clone(before.grads), slope: before.slope.clone(), loss: before.loss.clone() }
+    return { carry, logits, loss: lossOf(logits) }
+  }
+
+  const first: Carry = {
+    network: resetPotentials(states.network, batchOf(task, x)),
+    grads: tree.zerosLike(params.network),
+    slope: isStatic ? tf.zerosLike(current) : tf.scalar(0),
+    loss: tf.scalar(0),
+  }
+  const inputs = { ...framesOf(task, x), ...(trains !== undefined && { trains }) }
+  const { carry, ys } = scan(
+    (before: Carry, { frame, trains: isTrained }: StepInput) => {
+      const step =
+        isTrained === undefined
+          ? train(before, frame)
+          : cond(
+              tf.greater(isTrained, 0),
+              () => train(before, frame),
+              () => pass(before, frame),
+            )
+      return { carry: step.carry, y: { logits: step.logits, loss: step.loss } }
+    },
+    first,
+    inputs as Tree as StepInput & Tree,
+    { length: task.steps },
+  )
+  const encoder =
+    isStatic && tree.leaves(params.encoder).length > 0
+      ? vjp((p: Tree) => task.encoder.apply(p, states.encoder, x, options).y, params.encoder).pullback(carry.slope)
+      : tree.zerosLike(params.encoder)
+  return {
+    loss: carry.loss,
+    grads: { encoder, network: carry.grads },
+    states: { encoder: encoded.state, network: carry.network },
+    logits: ys.logits,
+    lossPerStep: ys.loss,
+  }
+}
