@@ -20,7 +20,7 @@ const wanted = {
 describe('generate', () => {
   it.each([
     [{ package: 'Gnn' }, "--package is 'Gnn'"],
-    [{ package: 'gnn' }, 'There is no package gnn: add --new-package'],
+    [{ package: 'vision' }, 'There is no package vision: add --new-package'],
     [{ newPackage: true }, 'The package calibration exists'],
     [{ name: 'twoStepMap' }, "--name is 'twoStepMap'"],
     [{ paper: '100' }, "--paper is '100'"],
@@ -55,12 +55,12 @@ describe('generate', () => {
   })
 
   it('lays out a new package and lets bench use it', () => {
-    generate(copy.folder, { ...wanted, package: 'gnn', name: 'layer-wise', paper: '1', newPackage: true })
-    expect(JSON.parse(read('packages/gnn/package.json')).name).toBe('@bpf/gnn')
-    expect(JSON.parse(read('apps/bench/package.json')).dependencies['@bpf/gnn']).toBe('workspace:*')
-    expect(JSON.parse(read('apps/bench/tsconfig.json')).references).toContainEqual({ path: '../../packages/gnn' })
-    expect(JSON.parse(read('tsconfig.json')).references).toContainEqual({ path: 'packages/gnn' })
-    expect(read('packages/gnn/src/index.ts')).toBe("export { layerWise, type LayerWiseOptions } from './layer-wise'\n")
+    generate(copy.folder, { ...wanted, package: 'vision', name: 'layer-wise', paper: '1', newPackage: true })
+    expect(JSON.parse(read('packages/vision/package.json')).name).toBe('@bpf/vision')
+    expect(JSON.parse(read('apps/bench/package.json')).dependencies['@bpf/vision']).toBe('workspace:*')
+    expect(JSON.parse(read('apps/bench/tsconfig.json')).references).toContainEqual({ path: '../../packages/vision' })
+    expect(JSON.parse(read('tsconfig.json')).references).toContainEqual({ path: 'packages/vision' })
+    expect(read('packages/vision/src/index.ts')).toBe("export { layerWise, type LayerWiseOptions } from './layer-wise'\n")
   })
 })
 
@@ -79,7 +79,7 @@ describe('addTableRow', () => {
 })
 
 describe('addPaperEntry', () => {
-  const values = { slug: '61-z', paperSlug: 'z', titleQuoted: 'Z', arxiv: '2501.01234', packageName: '@bpf/gnn', featured: 'false' }
+  const values = { slug: '61-z', paperSlug: 'z', titleQuoted: 'Z', arxiv: '2501.01234', packageName: '@bpf/vision', featured: 'false' }
   it.each([
     ['61', ['7', '60', '61']],
     ['8', ['7', '8', '60']],

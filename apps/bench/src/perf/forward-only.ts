@@ -26,7 +26,9 @@ function exampleArrays({ image, batch }: Task): { x: InputArray; y: InputArray; 
   return { x: { data: (x.data as Float32Array).map((value) => value + 0.5), shape: x.shape }, y, negative }
 }
 
-const startOf = (method: Method, sample: LabelledBatch): Tree => method.init(modelKey, sample, undefined).tensors
+/** The first state of a learner; what it makes on the way is freed, the learner's own tensors too. */
+const startOf = (method: (sample: LabelledBatch) => Method, sample: LabelledBatch): Tree =>
+  tree.tidy(() => method(sample).init(modelKey, sample, undefined).tensors)
 
 /** One step of a learner, its state donated to the next. */
 function stepOf(task: Task, method: (sample: LabelledBatch) => Method): Workload {
@@ -37,7 +39,7 @@ function stepOf(task: Task, method: (sample: LabelledBatch) => Method): Workload
     inputs() {
       const arrays = exampleArrays(task)
       const examples = sample(arrays)
-      const state = startOf(method(examples), examples)
+      const state = startOf(method, examples)
       const values = tree
         .entries(state)
         .map(({ path, leaf }): [string, InputArray] => [
@@ -52,12 +54,14 @@ function stepOf(task: Task, method: (sample: LabelledBatch) => Method): Workload
     },
     prepare(arrays) {
       const examples = sample(arrays)
-      const learner = method(examples)
-      let state = startOf(learner, examples)
-      const compiled = compile((tensors: Tree, data: LabelledBatch, key: typeof stepKey) => learner.step(tensors, data, key), {
-        donate: [0],
-        name: task.name,
-      })
+      let state = startOf(method, examples)
+      const compiled = compile(
+        (tensors: Tree, data: LabelledBatch, key: typeof stepKey) => tree.tidy(() => method(examples).step(tensors, data, key)),
+        {
+          donate: [0],
+          name: task.name,
+        },
+      )
       return Promise.resolve({
         async step() {
           const { tensors, metrics } = compiled(state, examples, stepKey)

@@ -48,7 +48,7 @@ export const noPropStep: Workload = {
     const { batch, steps } = trainingSettings
     const arrays = examples(batch)
     const sample = sampleOf(arrays)
-    const { tensors } = discrete().init(modelKey, sample, undefined)
+    const tensors = tree.tidy(() => discrete().init(modelKey, sample, undefined).tensors)
     const given = weights(tensors)
     tree.dispose(tensors, sample)
     // As the method draws them in a step with this key.
@@ -65,7 +65,7 @@ export const noPropStep: Workload = {
   prepare(arrays) {
     const sample = sampleOf(arrays)
     const method = discrete()
-    let state = method.init(modelKey, sample, undefined).tensors
+    let state = tree.tidy(() => method.init(modelKey, sample, undefined).tensors)
     const compiled = compile((tensors: NoPropState, data: LabelledBatch, key: Key) => method.step(tensors, data, key), {
       donate: [0],
       name: 'noPropStep',
@@ -101,7 +101,7 @@ export const noPropInference: Workload = {
   inputs() {
     const arrays = examples(inferenceSettings.batch)
     const sample = sampleOf(arrays)
-    const { tensors } = continuous().init(modelKey, sample, undefined)
+    const tensors = tree.tidy(() => continuous().init(modelKey, sample, undefined).tensors)
     const given = weights(tensors)
     tree.dispose(tensors, sample)
     const shape = [inferenceSettings.batch, classes]
@@ -110,7 +110,7 @@ export const noPropInference: Workload = {
   prepare(arrays) {
     const sample = sampleOf(arrays)
     const method = continuous()
-    const state = method.init(modelKey, sample, undefined).tensors
+    const state = tree.tidy(() => method.init(modelKey, sample, undefined).tensors)
     // What is compared: the mean probability of the labels.
     const compiled = compile((tensors: NoPropState, { x, y }: LabelledBatch, key: Key) => {
       const chosen = tf.mul(method.predict(tensors, x, key), tf.oneHot(tf.cast(y, 'int32') as tf.Tensor1D, classes))

@@ -1,6 +1,6 @@
 import { compile, random, tree } from '@bpf/core'
 import { randomGraph, sparseArrays, sparseMatMul, sparseTensors } from '@bpf/gnn'
-import * as tf from '@tensorflow/tfjs-core'
+import type * as tf from '@tensorflow/tfjs-core'
 import { tensorOf, uniform } from './training'
 import type { Workload } from './workload'
 
