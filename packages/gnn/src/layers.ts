@@ -23,7 +23,8 @@ import {
 export interface GraphLayer<P extends Tree = Tree> {
   adjacency(graph: Graph): SparseArrays
   init(key: Key, inputs: number): { params: P; outputs: number }
-  apply(params: P, adjacency: SparseMatrix, x: NodeInput): tf.Tensor
+  /** @param key - draws dropout, where the layer has some; none without it */
+  apply(params: P, adjacency: SparseMatrix, x: NodeInput, key?: Key): tf.Tensor
 }
 
 /** Rows of nodes [n, d]: a tensor, or features of which only the entries that are not zero are kept. */
@@ -148,6 +149,8 @@ export interface GatOptions extends GraphLayerOptions {
   heads?: number
   /** Slope of the leaky ReLU on attention logits. Default 0.2. */
   slope?: number
+  /** Share of attention weights dropped where `apply` gets a key. Default 0. */
+  attentionDropout?: number
 }
 
 /**
@@ -158,7 +161,10 @@ export interface GatOptions extends GraphLayerOptions {
  * @throws OptionError when it is not
  * @see P. Veličković et al., "Graph Attention Networks", arXiv 1710.10903
  */
-export function gat(width: number, { heads = 4, slope = 0.2, bias = true }: GatOptions = {}): GraphLayer<Record<string, tf.Tensor>> {
+export function gat(
+  width: number,
+  { heads = 4, slope = 0.2, bias = true, attentionDropout = 0 }: GatOptions = {},
+): GraphLayer<Record<string, tf.Tensor>> {
   checkWidth('gat', width)
   if (!Number.isInteger(heads) || heads < 1 || width % heads !== 0) {
     throw new OptionError(`gat: the width ${width} can't be divided by ${heads} heads`)
@@ -177,7 +183,7 @@ export function gat(width: number, { heads = 4, slope = 0.2, bias = true }: GatO
         outputs: width,
       }
     },
-    apply(params, adjacency, x) {
+    apply(params, adjacency, x, key) {
       checkInput('gat', x, params.w.shape[0])
       const n = rowsOf(x)
       return tf.tidy(() => {
@@ -185,7 +191,9 @@ export function gat(width: number, { heads = 4, slope = 0.2, bias = true }: GatO
         const byHead = tf.reshape(h, [n, heads, perHead])
         const source = tf.sum(tf.mul(byHead, params.source), 2)
         const destination = tf.sum(tf.mul(byHead, params.destination), 2)
-        const alpha = attention(adjacency, source, destination, slope)
+        const whole = attention(adjacency, source, destination, slope)
+        const drops = key !== undefined && attentionDropout > 0
+        const alpha = drops ? dropout(attentionDropout).apply({}, {}, whole, { training: true, key }).y : whole
         const messages = tf.mul(tf.reshape(gatherColumns(adjacency, h), [-1, heads, perHead]), tf.expandDims(alpha, 2))
         return withBias(sumByRow(adjacency, tf.reshape(messages, [-1, width]), n), params.b)
       })

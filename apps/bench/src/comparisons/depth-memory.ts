@@ -1,16 +1,18 @@
 /** Activation memory of a training step, counted on its trace, at one depth and at four times that. */
 import type { Tree } from '@bpf/core'
-import { mlp } from '@bpf/core/nn'
+import { dense, mlp, sequential, type Layer } from '@bpf/core/nn'
 import { key } from '@bpf/core/random'
 import {
   augLocal,
   backpropagation,
   counterCurrentLearning,
+  lif,
   monoForward,
   noProp,
   noPropBackpropagation,
   noPropDenseBlock,
   residualLayers,
+  sltt,
   stepCost,
   type ClassifierLearner,
   type LabelledBatch,
@@ -41,6 +43,7 @@ const widths = (depth: number): number[] => Array<number>(depth).fill(128)
 const block = () => noPropDenseBlock({ x: [128], z: [64], trunk: [64] })
 const chain = (depth: number) => residualLayers(Array<number>(depth).fill(8))
 const image = [14, 14, 1]
+const spiking = () => sequential([dense(128), lif(), dense(64), lif(), dense(10)]) as Layer
 
 /** Every method whose paper claims it, and its twin by backpropagation. */
 export const depthMethods: readonly DepthMethod[] = [
@@ -100,6 +103,22 @@ export const depthMethods: readonly DepthMethod[] = [
     isLocal: false,
     shallow: 4,
     bytes: (layers) => bytesOf(backpropagation({ network: mlp({ hidden: widths(layers), outputs: 10 }), classes: 10 }), [784]),
+  },
+  {
+    id: 'sltt',
+    name: 'SLTT',
+    what: 'time steps',
+    isLocal: true,
+    shallow: 4,
+    bytes: (steps) => bytesOf(sltt({ network: spiking(), classes: 10, steps }), [784]),
+  },
+  {
+    id: 'through-time',
+    name: 'backpropagation through time',
+    what: 'time steps',
+    isLocal: false,
+    shallow: 4,
+    bytes: (steps) => bytesOf(sltt({ network: spiking(), classes: 10, steps, mode: 'bptt' }), [784]),
   },
 ]
 

@@ -1,6 +1,6 @@
 /** The methods of @bpf/local as contenders of one comparison: one perceptron, one convolutional network. */
 import type { Key, Reporter, Tree } from '@bpf/core'
-import { avgPool, conv2d, dense, flatten, globalAvgPool, maxPool, mlp, relu, sequential, type Layer } from '@bpf/core/nn'
+import { avgPool, batchNorm, conv2d, dense, flatten, globalAvgPool, maxPool, mlp, relu, sequential, type Layer } from '@bpf/core/nn'
 import { adam, adamw, sgd } from '@bpf/core/optim'
 import {
   augLocal,
@@ -13,6 +13,7 @@ import {
   fitMonoForward,
   forwardForward,
   forwardForwardCoolDown,
+  lif,
   localLearning,
   monoForward,
   noProp,
@@ -21,7 +22,11 @@ import {
   noPropDenseBlock,
   poolingAuxiliary,
   residualLayers,
+  sltt,
   stepCost,
+  targetConv,
+  targetDense,
+  targetProjectionSgd,
   type ClassifierLearner,
   type LabelledBatch,
   type StepCost,
@@ -222,6 +227,35 @@ export const perceptrons: readonly Contender[] = [
       }),
     ),
   },
+  {
+    id: 'mlp/target-projection',
+    name: 'target projection (tpSGD)',
+    data: 'perceptron',
+    train: byFit((rate) =>
+      targetProjectionSgd({
+        layers: hidden.map((units) => targetDense(units)),
+        classes,
+        mode: 'simultaneous',
+        learningRate: 0.001 * rate,
+        outputLearningRate: 0.02,
+        onWarning: () => undefined,
+      }),
+    ),
+  },
+  {
+    id: 'mlp/sltt',
+    name: 'spiking, SLTT (6 steps)',
+    data: 'perceptron',
+    note: 'the same widths, batch norm and spikes',
+    train: byFit((rate) =>
+      sltt({
+        encoder: sequential([dense(256), batchNorm()]) as Layer,
+        network: sequential([lif(), dense(256), batchNorm(), lif(), dense(256), batchNorm(), lif(), dense(classes)]) as Layer,
+        classes,
+        optimizer: sgd({ learningRate: 0.1 * rate, momentum: 0.9 }),
+      }),
+    ),
+  },
 ]
 
 /** Methods for one hidden layer: solvers, in double precision. */
@@ -355,4 +389,46 @@ export const convolutional: readonly Contender[] = [
       ),
     ),
   })),
+  {
+    id: 'cnn/target-projection',
+    name: 'target projection (tpSGD)',
+    data: 'images',
+    note: 'convolutions of 16, 32 channels, each pooled',
+    train: byFit((rate) =>
+      targetProjectionSgd({
+        layers: [16, 32].map((channels) =>
+          targetConv(channels, { kernelSize: 3, channelTarget: true, pool: avgPool(2) as unknown as Layer }),
+        ),
+        classes,
+        mode: 'simultaneous',
+        learningRate: 1e-6 * rate,
+        outputLearningRate: 0.1,
+        projectionScale: 0.5,
+        onWarning: () => undefined,
+      }),
+    ),
+  },
+  {
+    id: 'cnn/sltt',
+    name: 'spiking, SLTT (6 steps)',
+    data: 'images',
+    note: 'convolutions of 16, 32 channels, each pooled, batch norm and spikes',
+    train: byFit((rate) =>
+      sltt({
+        encoder: sequential([conv2d(16, { kernelSize: 3 }), batchNorm()]) as unknown as Layer,
+        network: sequential([
+          lif(),
+          avgPool(2),
+          conv2d(32, { kernelSize: 3 }),
+          batchNorm(),
+          lif(),
+          avgPool(2),
+          flatten(),
+          dense(classes),
+        ]) as unknown as Layer,
+        classes,
+        optimizer: sgd({ learningRate: 0.1 * rate, momentum: 0.9 }),
+      }),
+    ),
+  },
 ]

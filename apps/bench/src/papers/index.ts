@@ -57,6 +57,15 @@ export const papers: readonly PaperEntry[] = [
     load: () => import('./21-tpsgd'),
   },
   {
+    number: 28,
+    slug: 'teddy',
+    title: 'TEDDY: Trimming Edges with Degree-based Discrimination Strategy',
+    arxiv: '2402.01261',
+    package: '@bpf/gnn',
+    featured: true,
+    load: () => import('./28-teddy'),
+  },
+  {
     number: 40,
     slug: 'convex-relu',
     title: 'Efficient Global Optimization of Two-layer ReLU Networks: Quadratic-time Algorithms and Adversarial Training',

@@ -1,0 +1,14 @@
+export { edgeScores, edgesToKeep, pruneEdges, type EdgeScores, type PruneOptions } from './edges'
+export { graphNetwork, type GraphNetwork, type GraphNetworkKind, type GraphNetworkOptions } from './networks'
+export { distillationLoss, projectL0 } from './objective'
+export {
+  fitTeddy,
+  sparseStudent,
+  type EdgeRanking,
+  type FitTeddyOptions,
+  type SparseStudent,
+  type SparseStudentOptions,
+  type SparseStudentState,
+  type TeddyResult,
+} from './teddy'
+export { fitUgs, type FitUgsOptions, type UgsLevel } from './ugs'

@@ -1,0 +1,190 @@
+/**
+ * T. Chen et al., "A Unified Lottery Ticket Hypothesis for Graph Neural Networks", ICML 2021, arXiv 2102.06790: the iterative
+ * baseline of TEDDY. Masks on edges and weights are trained with the network, the smallest are removed, the weights go back to
+ * their first values, and the sparse network is trained again; level after level.
+ */
+import { fit, OptionError, tree, valueAndGrad, type FitOptions, type Key, type Learner, type Tree } from '@bpf/core'
+import { adam, addDecayedWeights, applyUpdates, chain, type Optimizer } from '@bpf/core/optim'
+import { fold, key as keyOf, uniformArray } from '@bpf/core/random'
+import * as tf from '@tensorflow/tfjs-core'
+import { withSelfLoops, type Graph } from '../graph'
+import { nodeInput } from '../layers'
+import { labelledGraph, maskedCrossEntropy, nodesOf, nodeSums, wholeGraph, type GraphStep } from '../node-classifier'
+import { gatherColumns, gatherRows, sparseArrays, sparseTensors, sumByRow, type SparseMatrix } from '../sparse-matrix'
+import { graphNetwork, type GraphNetworkOptions } from './networks'
+
+/** Options of {@link fitUgs}. */
+export interface FitUgsOptions extends Omit<GraphNetworkOptions, 'classes' | 'kind'> {
+  /** 'gcn' (default) or 'gin': masks weigh the entries of their sums. */
+  kind?: 'gcn' | 'gin'
+  /** Levels of pruning. Default 20. */
+  levels?: number
+  /** Share of the remaining entries and weights removed at each level. Default 0.05 and 0.1. */
+  edgeRate?: number
+  weightRate?: number
+  /** λ of the sums of absolute masks. Default 1e-4 both. */
+  edgePenalty?: number
+  weightPenalty?: number
+  /** Epochs with masks, and again without. Default 200. */
+  epochs?: number
+  key?: Key
+  signal?: AbortSignal
+}
+
+/** One level of {@link fitUgs}: what is gone, and the accuracies of the network trained again. */
+export type UgsLevel = { edgeSparsity: number; weightSparsity: number; validationAccuracy: number; testAccuracy: number }
+
+/** Weights, and masks on entries and weights where they are trained. */
+type Masked = { weights: Tree; edges: tf.Tensor; masks: Tree }
+type State = { params: Masked; optimizer: Tree; best: Masked; accuracy: tf.Tensor; testAccuracy: tf.Tensor }
+
+/** What is still there: 1 for entries and weights that were not removed. */
+interface Alive {
+  edges: Float32Array
+  weights: Float32Array
+}
+
+/** The k-th smallest magnitude, k = ⌊count · rate⌋, of those still there; what is not larger goes. */
+function removeLowest(values: ArrayLike<number>, alive: Float32Array, rate: number): Float32Array {
+  const magnitudes = Array.from(values, Math.abs)
+    .filter((_, i) => alive[i] === 1)
+    .sort((a, b) => a - b)
+  const threshold = magnitudes[Math.min(Math.floor(magnitudes.length * rate), magnitudes.length - 1)]
+  return alive.map((there, i) => (there === 1 && Math.abs(values[i]) > threshold ? 1 : 0))
+}
+
+/**
+ * Graph lottery tickets by iterative magnitude pruning of trained masks (UGS).
+ *
+ * @param graph - with features, labels and masks; entries are masked one by one, as directed
+ * @returns one record for each level, cumulative
+ * @throws OptionError for options out of range
+ */
+export async function fitUgs(graph: Graph, options: FitUgsOptions = {}): Promise<UgsLevel[]> {
+  const { kind = 'gcn', levels = 20, edgeRate = 0.05, weightRate = 0.1, edgePenalty = 1e-4, weightPenalty = 1e-4 } = options
+  const { epochs = 200, key = keyOf(0), signal, hidden, dropout } = options
+  const { labels, classes, masks: parts } = labelledGraph('fitUgs', graph)
+  if (kind !== 'gcn' && kind !== 'gin') throw new OptionError(`fitUgs: kind must be 'gcn' or 'gin', got '${String(kind)}'`)
+  for (const [name, rate] of Object.entries({ edgeRate, weightRate })) {
+    if (!(rate >= 0 && rate < 1)) throw new OptionError(`fitUgs: ${name} must be in [0, 1), got ${rate}`)
+  }
+  if (!Number.isInteger(levels) || levels < 1) throw new OptionError(`fitUgs: levels must be a positive integer, got ${levels}`)
+  const network = graphNetwork({ classes, kind, ...(hidden !== undefined && { hidden }), ...(dropout !== undefined && { dropout }) })
+  const train = nodesOf(parts.train)
+  // Self-loops of GCN are added before the normalisation and are never masked.
+  const looped = kind === 'gcn' ? withSelfLoops(graph) : graph
+  const entries = sparseArrays(graph.nodes, looped.dst, looped.src)
+  const isMasked = Float32Array.from(entries.row, (i, e) => (kind === 'gcn' && i === entries.column[e] ? 0 : 1))
+  const optimizer: Optimizer = chain(addDecayedWeights(5e-4), adam({ learningRate: 0.01 }))
+  const first = network.init(fold(key, 0), graph.features?.columns ?? 0)
+  const { structure } = tree.flatten(first)
+  const sizes = tree.leaves(first).map(({ size, shape }) => ({ size, shape }))
+
+  /** A flat vector of weights' masks as a tree. */
+  const weightTree = (flat: Float32Array): Tree => {
+    let at = 0
+    return tree.unflatten<Tree>(
+      structure,
+      sizes.map(({ size, shape }) => tf.tensor(flat.slice(at, (at += size)), shape)),
+    )
+  }
+  /** The entries weighed by masks, normalised for GCN. */
+  const adjacency = (weights: tf.Tensor): SparseMatrix => {
+    const matrix = { ...sparseTensors(entries), value: weights }
+    if (kind === 'gin') return matrix
+    const scale = tf.rsqrt(tf.maximum(sumByRow(matrix, weights, graph.nodes), 1e-12))
+    return { ...matrix, value: tf.mul(weights, tf.mul(gatherRows(matrix, scale), gatherColumns(matrix, scale))) }
+  }
+
+  /** Trains weights, and masks with them where `trainsMasks`. */
+  function learner(alive: Alive, trainsMasks: boolean): Learner<State, GraphStep> {
+    const kept = (): { edges: tf.Tensor; weights: Tree } => ({ edges: tf.tensor1d(alive.edges), weights: weightTree(alive.weights) })
+    const logits = ({ weights, edges, masks }: Masked, k?: Key): tf.Tensor => {
+      const there = kept()
+      const fixed = tf.tensor1d(isMasked.map((value) => 1 - value))
+      const entryWeights = trainsMasks ? tf.add(tf.mul(tf.mul(edges, there.edges), tf.tensor1d(isMasked)), fixed) : there.edges
+      const own: Tree = tree.map((w, m) => tf.mul(w, m), weights, there.weights)
+      const used: Tree = trainsMasks ? tree.map((w, m) => tf.mul(w, m), own, masks) : own
+      return network.apply(used, adjacency(entryWeights), nodeInput(graph), k)
+    }
+    const norm = (t: readonly Tree[]): tf.Tensor => tf.addN(tree.leaves(t).map((leaf) => tf.sum(tf.abs(leaf))))
+    return {
+      init(k) {
+        const jitter = (i: number, n: number): Float32Array => uniformArray(fold(k, i), n, { low: 1 - 1e-5, high: 1 + 1e-5 })
+        const params: Masked = {
+          weights: tree.clone(first),
+          edges: tf.tensor1d(jitter(0, entries.row.length)),
+          masks: weightTree(jitter(1, alive.weights.length)),
+        }
+        return {
+          tensors: {
+            params,
+            optimizer: optimizer.init(params),
+            best: tree.clone(params),
+            accuracy: tf.scalar(-1),
+            testAccuracy: tf.scalar(0),
+          },
+          host: null,
+        }
+      },
+      step(state, _, k) {
+        return tree.tidy(() => {
+          const { value, grads } = valueAndGrad((params: Masked) => {
+            const ce = maskedCrossEntropy(logits(params, k), labels, train)
+            if (!trainsMasks) return ce
+            return tf.add(ce, tf.add(tf.mul(norm([params.edges]), edgePenalty), tf.mul(norm([params.masks]), weightPenalty)))
+          })(state.params)
+          const { updates, state: next } = optimizer.update(grads, state.optimizer, state.params)
+          const params = applyUpdates(state.params, updates)
+          const { accuracy, testAccuracy } = nodeSums(logits(params), labels, parts, tf.ones([1])).sums
+          // The earliest best.
+          const isBest = tf.greater(accuracy, state.accuracy) as tf.Scalar
+          return {
+            tensors: {
+              params,
+              optimizer: next,
+              best: tree.where(isBest, params, state.best),
+              accuracy: tf.where(isBest, accuracy, state.accuracy),
+              testAccuracy: tf.where(isBest, testAccuracy, state.testAccuracy),
+            },
+            metrics: { loss: value },
+          }
+        })
+      },
+    }
+  }
+  const run = async (alive: Alive, trainsMasks: boolean, k: Key): Promise<State> => {
+    const { state } = await fit(learner(alive, trainsMasks), wholeGraph(epochs), { epochs: 1, key: k, signal } as FitOptions<
+      State,
+      GraphStep
+    >)
+    signal?.throwIfAborted()
+    return state.tensors
+  }
+
+  const out: UgsLevel[] = []
+  let alive: Alive = {
+    edges: new Float32Array(entries.row.length).fill(1),
+    weights: new Float32Array(sizes.reduce((sum, { size }) => sum + size, 0)).fill(1),
+  }
+  for (let level = 1; level <= levels; level++) {
+    const masked = await run(alive, true, fold(key, 2 * level))
+    const edgeMasks = await masked.best.edges.data()
+    const weightMasks = (await Promise.all(tree.leaves(masked.best.masks).map((leaf) => leaf.data()))).flatMap((data) => [...data])
+    tree.dispose(masked)
+    const candidates = alive.edges.map((there, e) => (isMasked[e] === 1 ? there : 0))
+    const edges = removeLowest(edgeMasks, candidates, edgeRate).map((there, e) => (isMasked[e] === 1 ? there : 1))
+    alive = { edges, weights: removeLowest(weightMasks, alive.weights, weightRate) }
+    const again = await run(alive, false, fold(key, 2 * level + 1))
+    const maskable = isMasked.reduce((sum, value) => sum + value, 0)
+    out.push({
+      edgeSparsity: alive.edges.reduce((sum, there, e) => sum + (isMasked[e] === 1 ? 1 - there : 0), 0) / maskable,
+      weightSparsity: 1 - alive.weights.reduce((sum, there) => sum + there, 0) / alive.weights.length,
+      validationAccuracy: (await again.accuracy.data())[0],
+      testAccuracy: (await again.testAccuracy.data())[0],
+    })
+    tree.dispose(again)
+  }
+  tree.dispose(first)
+  return out
+}
