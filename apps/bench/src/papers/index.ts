@@ -21,6 +21,15 @@ export interface PaperEntry extends RunEntry {
 /** All reproductions, in the order of their numbers. A new paper adds one entry. */
 export const papers: readonly PaperEntry[] = [
   {
+    number: 2,
+    slug: 'transductive-clustering',
+    title: 'Transductive Few-Shot Learning: Clustering is All You Need?',
+    arxiv: '2106.09516',
+    package: '@bpf/fewshot',
+    featured: true,
+    load: () => import('./02-transductive-clustering'),
+  },
+  {
     number: 3,
     slug: 'noprop',
     title: 'NoProp: Training Neural Networks without Full Back-propagation or Full Forward-propagation',
@@ -91,6 +100,15 @@ export const papers: readonly PaperEntry[] = [
     package: '@bpf/local',
     featured: false,
     load: () => import('./54-sltt'),
+  },
+  {
+    number: 55,
+    slug: 'diffusion-core',
+    title: 'The Principles of Diffusion Models',
+    arxiv: '2510.21890',
+    package: '@bpf/diffusion',
+    featured: true,
+    load: () => import('./55-diffusion-core'),
   },
   {
     number: 56,

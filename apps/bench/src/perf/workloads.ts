@@ -4,6 +4,7 @@ import { boostedUnits } from './boosted-units'
 import { convexReluAdmmStep } from './convex-relu'
 import { convNetStep, resnetStep } from './convolutional'
 import { counterCurrentConvolutions, counterCurrentStep } from './counter-current-learning'
+import { mlpSampling } from './diffusion'
 import { cascadedForwardStep, forwardForwardStep, monoForwardStep } from './forward-only'
 import { hCalibrationEpoch } from './h-calibration-epoch'
 import { matmul1024, matmul256 } from './matmul'
@@ -44,4 +45,5 @@ export const workloads: readonly Workload[] = [
   targetProjectionStep,
   targetProjectionRecurrentStep,
   targetProjectionConvolutionStep,
+  mlpSampling,
 ]
