@@ -6,6 +6,8 @@ import torch.nn.functional as F
 
 import aug_local
 import counter_current
+import diffusion
+import fewshot
 import forward_only
 import graphs
 import h_calibration
@@ -304,6 +306,7 @@ workloads = {
     "attention": attention,
     "aug-local": aug_local.aug_local,
     "boosted-units": boosted_units,
+    "bound-updates": fewshot.bound_updates,
     "cascaded-forward": forward_only.cascaded_forward,
     "convnet4": convnet4,
     "counter-current-convolutions": counter_current.counter_current_convolutions,
@@ -315,6 +318,7 @@ workloads = {
     "matmul-256": matmul,
     "mlp-epoch": mlp_epoch,
     "mlp-large": mlp,
+    "mlp-sampling": diffusion.mlp_sampling,
     "mlp-small": mlp,
     "mlp-step": mlp_step,
     "mono-forward": forward_only.mono_forward,

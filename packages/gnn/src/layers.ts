@@ -25,6 +25,14 @@ export interface GraphLayer<P extends Tree = Tree> {
   init(key: Key, inputs: number): { params: P; outputs: number }
   /** @param key - draws dropout, where the layer has some; none without it */
   apply(params: P, adjacency: SparseMatrix, x: NodeInput, key?: Key): tf.Tensor
+  /**
+   * For layers that sum over neighbours ahead of the weights: `inputs` is the part of `apply` without parameters [n, k], and
+   * `apply` of it does the rest, row by row. Methods whose layers see one input for many steps compute it once.
+   */
+  readonly ahead?: {
+    inputs(adjacency: SparseMatrix, x: tf.Tensor): tf.Tensor
+    apply(params: P, inputs: tf.Tensor): tf.Tensor
+  }
 }
 
 /** Rows of nodes [n, d]: a tensor, or features of which only the entries that are not zero are kept. */
@@ -116,6 +124,10 @@ export function gcn(width: number, { bias = true }: GraphLayerOptions = {}): Gra
       checkInput('gcn', x, inputs)
       return tf.tidy(() => withBias(propagated(adjacency, x, params.w), params.b))
     },
+    ahead: {
+      inputs: (adjacency, x) => sparseMatMul(adjacency, x),
+      apply: (params, inputs) => tf.tidy(() => withBias(product(inputs, params.w), params.b)),
+    },
   }
 }
 
@@ -139,6 +151,10 @@ export function sage(width: number, { bias = true }: GraphLayerOptions = {}): Gr
       const inputs = params.left.shape[0]
       checkInput('sage', x, inputs)
       return tf.tidy(() => withBias(tf.add(propagated(adjacency, x, params.left), product(x, params.right)), params.b))
+    },
+    ahead: {
+      inputs: (adjacency, x) => tf.tidy(() => tf.concat([sparseMatMul(adjacency, x), x], 1)),
+      apply: (params, inputs) => tf.tidy(() => withBias(product(inputs, tf.concat([params.left, params.right], 0)), params.b)),
     },
   }
 }

@@ -197,19 +197,19 @@ export const paper: Paper<Settings> = {
     quick: {
       description: '5-way tasks of Gaussian classes and of unseen digits, 60 episodes each with 1 and 5 examples.',
       seeds: 1,
-      seconds: 3,
+      seconds: 5,
       settings: { ...settings, episodes: 60 },
     },
     embedded: {
       description: '5-way tasks of Gaussian classes and of unseen digits, 200 episodes each with 1 and 5 examples.',
       seeds: 3,
-      seconds: 15,
+      seconds: 71,
       settings,
     },
     full: {
       description: 'The same with 2,000 episodes each: the image sets of the paper and its networks are not read.',
       seeds: 1,
-      seconds: 60,
+      seconds: 240,
       settings: { ...settings, episodes: 2000 },
     },
   },

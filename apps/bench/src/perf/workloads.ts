@@ -5,6 +5,7 @@ import { convexReluAdmmStep } from './convex-relu'
 import { convNetStep, resnetStep } from './convolutional'
 import { counterCurrentConvolutions, counterCurrentStep } from './counter-current-learning'
 import { mlpSampling } from './diffusion'
+import { boundUpdates } from './fewshot'
 import { cascadedForwardStep, forwardForwardStep, monoForwardStep } from './forward-only'
 import { hCalibrationEpoch } from './h-calibration-epoch'
 import { matmul1024, matmul256 } from './matmul'
@@ -33,6 +34,7 @@ export const workloads: readonly Workload[] = [
   boostedUnits,
   convexReluAdmmStep,
   slttStep,
+  boundUpdates,
   ...sparseProducts,
   forwardForwardStep,
   monoForwardStep,

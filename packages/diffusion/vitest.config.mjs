@@ -1,0 +1,3 @@
+import { packageTests } from '@bpf/tooling/vitest'
+
+export default packageTests()

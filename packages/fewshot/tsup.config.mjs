@@ -1,0 +1,3 @@
+import { packageBuild } from '@bpf/tooling/tsup'
+
+export default packageBuild({ index: 'src/index.ts' })
