@@ -1,3 +1,4 @@
+export * from './forward-gnn'
 export * from './generators'
 export * from './graph'
 export * from './layers'

@@ -52,7 +52,9 @@ function spikingNetGradients(inputs: Inputs) {
     const parts = { encoder: [], network: params as Tree }
     const states = { encoder: [], network: state }
     const chosen = trained && tf.tensor1d(Array.from({ length: steps }, (_, t) => (Array.from(trained).includes(t) ? 1 : 0)))
-    const { x, labels } = tensors
+    // The file has the time first.
+    const x = tf.transpose(tensors.x, [1, 0, 2])
+    const { labels } = tensors
     const result =
       inputs.mode === 'sltt'
         ? gradientsInSpace(task, parts, states, x, labels, { training: true }, chosen)
@@ -65,8 +67,8 @@ function spikingNetGradients(inputs: Inputs) {
     })
     // Spikes by the layers themselves, one step after the other.
     const spikes: tf.Tensor[][] = layers.map(() => [])
-    let states1 = resetPotentials(state, x.shape[1] ?? 0) as readonly Tree[]
-    for (const frame of tf.unstack(x)) {
+    let states1 = resetPotentials(state, x.shape[0]) as readonly Tree[]
+    for (const frame of tf.unstack(tensors.x)) {
       let y = frame
       states1 = layers.map((layer, i) => {
         const step = layer.apply(params[i] as Tree, states1[i], y, { training: true })

@@ -1,6 +1,6 @@
-import { activationBytes, compile, tree, useBackend, type Key, type Tree } from '@bpf/core'
+import { activationBytes, compile, tree, useBackend, valueAndGrad, type Key, type Tree } from '@bpf/core'
 import { batch, fromArrays } from '@bpf/core/data'
-import { batchNorm, dense, dropout, sequential, type Layer } from '@bpf/core/nn'
+import { avgPool, batchNorm, conv2d, dense, dropout, flatten, sequential, type Layer } from '@bpf/core/nn'
 import { fold, key, normal, normalArray, uniform, uniformArray } from '@bpf/core/random'
 import { learnerContract } from '@bpf/core/testing'
 import * as tf from '@tensorflow/tfjs-core'
@@ -133,6 +133,42 @@ describe('oracles of card 54', () => {
     ;[0.6, 0.9, 0.05, 0.625].forEach((v, t) => expect(potentials[t]).toBeCloseTo(v, 6))
   })
 
+  it('a threshold V scales the reset, moves the surrogate and, in the rectangle, sets its height', () => {
+    const at = (u: number, surrogate: Surrogate) => {
+      const layer = lif({ threshold: 0.5, surrogate })
+      const { state } = layer.init(key(0), [1])
+      const fire = (x: tf.Tensor) => layer.apply({}, state, x, { training: true })
+      const x = tf.tensor2d([[u]])
+      const { grads } = valueAndGrad((input: tf.Tensor) => tf.sum(fire(input).y))(x)
+      const step = fire(x)
+      return [step.y, step.state.potential, grads].map((value) => value.dataSync()[0])
+    }
+    const expected: [number, Surrogate, number[]][] = [
+      [0.6, 'triangle', [1, 0.1, 0.9]],
+      [0.3, 'triangle', [0, 0.3, 0.8]],
+      [0.6, 'rectangle', [1, 0.1, 2]],
+      [0.8, 'rectangle', [1, 0.3, 0]],
+      [0.5, 'sigmoid', [1, 0, 1]],
+    ]
+    for (const [u, surrogate, values] of expected) {
+      at(u, surrogate).forEach((value, i) => expect(value, `${surrogate} at ${u}`).toBeCloseTo(values[i], 5))
+    }
+  })
+
+  it('through time a potential passes λ(1 − V h(u)) of its gradient, or λ with the reset detached', () => {
+    const passed = (detachReset: boolean): number => {
+      const layer = lif({ tau: 2, threshold: 0.5, detachReset })
+      const { state } = layer.init(key(0), [1])
+      const potential = (x: tf.Tensor) => {
+        const first = layer.apply({}, state, x, { training: true })
+        return tf.sum(tf.mul(first.state.potential, 0.5))
+      }
+      return valueAndGrad(potential)(tf.tensor2d([[0.6]])).grads.dataSync()[0]
+    }
+    expect(passed(false)).toBeCloseTo(0.5 * (1 - 0.5 * 0.9), 6)
+    expect(passed(true)).toBeCloseTo(0.5, 6)
+  })
+
   it('fires at equality', () => {
     const layer = lif()
     expect(layer.apply({}, layer.init(key(0), [1]).state, tf.tensor2d([[1]]), { training: true }).y.dataSync()[0]).toBe(1)
@@ -155,21 +191,28 @@ describe('oracles of card 54', () => {
     expect(cosines[2]).toBeLessThan(cosines[1])
   })
 
-  it('7: activation memory does not grow with the steps, that of backpropagation through time does', () => {
-    const bytes = (mode: 'sltt' | 'slttk' | 'bptt', steps: number): number => {
-      const learner = method({ mode, steps })
-      const { tensors } = learner.init(key(0), sample(), undefined)
-      return activationBytes(
-        (state: SlttState, data: { x: tf.Tensor; y: tf.Tensor }, k: Key) => learner.step(state, data, k),
-        (n): [SlttState, { x: tf.Tensor; y: tf.Tensor }, Key] => [tensors, { x: tf.zeros([n, width]), y: tf.zeros([n], 'int32') }, key(0)],
-      )
-    }
-    for (const mode of ['sltt', 'slttk'] as const) {
-      const [short, long] = [bytes(mode, 2), bytes(mode, 16)]
-      expect(Math.abs(long / short - 1)).toBeLessThan(0.05)
-    }
-    expect(bytes('bptt', 16) / bytes('bptt', 2)).toBeGreaterThan(6)
-  })
+  it.each(['static', 'frames'] as const)(
+    '7: with %s input activation memory does not grow with the steps, that of backpropagation through time does',
+    (input) => {
+      const bytes = (mode: 'sltt' | 'slttk' | 'bptt', steps: number): number => {
+        const shape = input === 'frames' ? [steps, width] : [width]
+        const batchOf = (n: number) => ({ x: tf.zeros([n, ...shape]), y: tf.zeros([n], 'int32') })
+        const network = sequential([dense(20, { bias: false }), batchNorm(), hidden()]) as Layer
+        const learner = input === 'frames' ? sltt({ network, classes, mode, steps, input }) : method({ mode, steps })
+        const { tensors } = learner.init(key(0), batchOf(2), undefined)
+        return activationBytes(
+          (state: SlttState, data: { x: tf.Tensor; y: tf.Tensor }, k: Key) => learner.step(state, data, k),
+          (n): [SlttState, { x: tf.Tensor; y: tf.Tensor }, Key] => [tensors, batchOf(n), key(0)],
+        )
+      }
+      for (const mode of ['sltt', 'slttk'] as const) {
+        const [two, four, sixteen] = [bytes(mode, 2), bytes(mode, 4), bytes(mode, 16)]
+        expect(Math.abs(sixteen / two - 1)).toBeLessThan(0.05)
+        expect(sixteen / four).toBeLessThan(1.1)
+      }
+      expect(bytes('bptt', 16) / bytes('bptt', 2)).toBeGreaterThan(6)
+    },
+  )
 
   it('8: slttk goes backward at K steps, however many there are', () => {
     const backward = (steps: number): number => {
@@ -238,6 +281,52 @@ describe('sltt', () => {
     expect(worst(single, learner.stepLogits(tensors, data.x))).toBeGreaterThan(0)
   })
 
+  it('a firing rate is the share of steps with a spike', () => {
+    const network = sequential([lif({ tau: 2 }), dense(2)]) as Layer
+    const x = tf.tensor2d([[0.6], [0.6]])
+    const learner = sltt({ network, classes: 2, steps: 3 })
+    const { tensors } = learner.init(key(0), { x, y: tf.tensor1d([0, 1], 'int32') }, undefined)
+    expect(Object.values(learner.firingRates(tensors, x)).map((rate) => rate.dataSync()[0])).toEqual([expect.closeTo(1 / 3, 6)])
+  })
+
+  it('learns in which direction a bar moves through frames with salt noise', async () => {
+    const [count, steps, size] = [64, 10, 16]
+    const noise = uniformArray(key(8), count * steps * size * size)
+    const bars = { data: noise.map((u) => (u < 0.05 ? 1 : 0)), shape: [count, steps, size, size, 1] }
+    const directions = Int32Array.from({ length: count }, (_, i) => i % 4)
+    const starts = uniformArray(key(9), count).map((u) => Math.floor(u * size))
+    for (let i = 0; i < count; i++) {
+      for (let t = 0; t < steps; t++) {
+        for (let along = 0; along < size; along++) {
+          for (const width of [0, 1]) {
+            const across = (starts[i] + (directions[i] % 2 === 0 ? t : -t) + width + 2 * size) % size
+            const [row, column] = directions[i] < 2 ? [along, across] : [across, along]
+            bars.data[((i * steps + t) * size + row) * size + column] = 1
+          }
+        }
+      }
+    }
+    const conv = (channels: number) => [conv2d(channels, { kernelSize: 3, padding: 1 }), batchNorm(), lif({ tau: 2 }), avgPool(2)]
+    const network = sequential([...conv(4), ...conv(8), flatten(), dense(4)] as Layer[]) as Layer
+    const learner = sltt({ network, classes: 4, steps, input: 'frames' })
+    const x = tf.tensor(bars.data, bars.shape)
+    const losses: number[] = []
+    const model = await fitClassifier(learner, bars, directions, {
+      epochs: 6,
+      batchSize: 32,
+      reporter: { report: (event) => event.type === 'step' && losses.push(event.metrics.loss) },
+    })
+    expect(losses).toHaveLength(12)
+    expect(losses[11]).toBeLessThan(losses[0])
+    expect((await model.predictProba(bars)).length).toBe(count * 4)
+    const { tensors } = learner.init(key(0), { x, y: tf.tensor1d(directions, 'int32') }, undefined)
+    const logits = learner.stepLogits(tensors, x)
+    expect(logits.shape).toEqual([steps, count, 4])
+    // Potentials of one pass do not reach the next.
+    expect(worst(logits, learner.stepLogits(tensors, x))).toBe(0)
+    model.dispose()
+  })
+
   it.each(['sltt', 'slttk', 'bptt'] as const)('%s learns separated patterns', async (mode) => {
     const model = await fitClassifier(method({ mode, steps: 4 }), images, labels, { epochs: 20, batchSize: 24 })
     expect(await model.score(images, labels)).toBeGreaterThan(0.9)
@@ -262,6 +351,11 @@ describe('sltt', () => {
     }
   })
 
+  it('pools every image to 7 × 7 before the readout of VGG-11', () => {
+    const kernels = tree.leaves(spikingVgg11({ classes: 2, width: 1 }).init(key(0), [32, 32, 2]).params).filter(({ rank }) => rank === 2)
+    expect(kernels.map(({ shape }) => shape)).toEqual([[7 * 7 * 8, 2]])
+  })
+
   it('names bad options', () => {
     expect(() => method({ steps: 0 })).toThrow('steps must be an integer of at least 1, got 0')
     expect(() => method({ mode: 'slttk', trainedSteps: 7 })).toThrow('trainedSteps must be an integer in [1, 6], got 7')
@@ -269,6 +363,10 @@ describe('sltt', () => {
     expect(() => lif({ threshold: 0 })).toThrow('threshold must be positive')
     expect(() => lif({ surrogate: 'step' as Surrogate })).toThrow("unknown surrogate 'step'")
     expect(() => method({ input: 'film' as 'frames' })).toThrow("input must be 'static' or 'frames'")
+    expect(() => method({ input: 'frames' })).toThrow("encoder runs once, for input 'static'")
+    expect(() => method({ mode: 'slttk' }).gradients(start(), sample())).toThrow(
+      'slttk draws the steps that train, so gradients needs a key',
+    )
     const learner = sltt({ network: sequential([lif(), dense(classes)]) as Layer, classes, steps: 3, input: 'frames' })
     expect(() => learner.init(key(0), { x: tf.zeros([2, 4, width]), y: tf.zeros([2], 'int32') }, undefined)).toThrow(
       'expected T=3 time steps, got 4',
@@ -276,6 +374,16 @@ describe('sltt', () => {
     expect(() => method({ network: sequential([lif(), dense(3)]) as Layer }).init(key(0), sample(), undefined)).toThrow(
       'expected [4] logits',
     )
+  })
+
+  it('asks for input where x may be an image or frames', () => {
+    const network = sequential([flatten(), lif(), dense(classes)]) as Layer
+    const ask = (options: Partial<SlttOptions>, height: number) => () =>
+      sltt({ network, classes, steps: 3, ...options }).init(key(0), { x: tf.zeros([2, height, 4]), y: tf.zeros([2], 'int32') }, undefined)
+    expect(ask({}, 3)).toThrow("x [n, 3, 4] may be an image or T=3 frames; say which: input: 'static' or input: 'frames'")
+    expect(ask({}, 5)).not.toThrow()
+    expect(ask({ input: 'static' }, 3)).not.toThrow()
+    expect(ask({ input: 'frames' }, 3)).not.toThrow()
   })
 
   it('refuses labels out of range', async () => {

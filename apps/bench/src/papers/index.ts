@@ -21,6 +21,15 @@ export interface PaperEntry extends RunEntry {
 /** All reproductions, in the order of their numbers. A new paper adds one entry. */
 export const papers: readonly PaperEntry[] = [
   {
+    number: 1,
+    slug: 'forwardgnn',
+    title: 'Forward Learning of Graph Neural Networks',
+    arxiv: '2403.11004',
+    package: '@bpf/gnn',
+    featured: true,
+    load: () => import('./01-forwardgnn'),
+  },
+  {
     number: 2,
     slug: 'transductive-clustering',
     title: 'Transductive Few-Shot Learning: Clustering is All You Need?',
@@ -71,7 +80,7 @@ export const papers: readonly PaperEntry[] = [
     title: 'TEDDY: Trimming Edges with Degree-based Discrimination Strategy',
     arxiv: '2402.01261',
     package: '@bpf/gnn',
-    featured: true,
+    featured: false,
     load: () => import('./28-teddy'),
   },
   {

@@ -7,6 +7,7 @@ import { counterCurrentConvolutions, counterCurrentStep } from './counter-curren
 import { mlpSampling } from './diffusion'
 import { boundUpdates } from './fewshot'
 import { cascadedForwardStep, forwardForwardStep, monoForwardStep } from './forward-only'
+import { forwardGnnSteps } from './forward-gnn'
 import { hCalibrationEpoch } from './h-calibration-epoch'
 import { matmul1024, matmul256 } from './matmul'
 import { mlpEpoch, mlpLarge, mlpSmall } from './mlp'
@@ -36,6 +37,7 @@ export const workloads: readonly Workload[] = [
   slttStep,
   boundUpdates,
   ...sparseProducts,
+  ...forwardGnnSteps,
   forwardForwardStep,
   monoForwardStep,
   cascadedForwardStep,

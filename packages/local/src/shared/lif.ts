@@ -21,8 +21,8 @@ export interface LifOptions {
 }
 
 /**
- * Potentials v [n, ...shape] after the last step ([1, ...shape] zeros before the first), and the mean of its spikes. They
- * change with every step, whether training or not.
+ * Potentials v [n, ...shape] after the last step ([1, ...shape] zeros before the first), which change with every step,
+ * whether training or not; and the mean spikes of the last step that did not train.
  */
 export type LifState = { potential: tf.Tensor; rate: tf.Tensor }
 
@@ -43,12 +43,12 @@ export function surrogateDerivative(x: tf.Tensor, surrogate: Surrogate, threshol
   return tf.tidy(() => surrogates[surrogate](x, threshold))
 }
 
-/** 1 where x = u − V ≥ 0, else 0, with the surrogate's derivative. */
-export function spike(x: tf.Tensor, surrogate: Surrogate, threshold: number): tf.Tensor {
+/** 1 where u ≥ V, else 0, with the surrogate's derivative. Of its input it keeps u itself, which the reset needs too. */
+function spike(u: tf.Tensor, surrogate: Surrogate, threshold: number): tf.Tensor {
   return customGradient(
-    (at: tf.Tensor) => tf.cast(tf.greaterEqual(at, 0), 'float32'),
-    (at, dy) => tf.mul(dy, surrogates[surrogate](at, threshold)),
-  )(x)
+    (at: tf.Tensor) => tf.cast(tf.greaterEqual(at, threshold), 'float32'),
+    (at, dy) => tf.mul(dy, surrogates[surrogate](tf.sub(at, threshold), threshold)),
+  )(u)
 }
 
 /**
@@ -70,11 +70,12 @@ export function lif({ tau = 1.1, threshold = 1, surrogate = 'triangle', detachRe
       state: { potential: tf.zeros([1, ...inputShape]), rate: tf.scalar(0) },
       outputShape: inputShape,
     }),
-    apply: (_, { potential }, x) => {
+    apply: (_, { potential, rate }, x, { training }) => {
       const u = decay === 0 ? x : tf.add(tf.mul(potential, decay), x)
-      const s = spike(tf.sub(u, threshold), surrogate, threshold)
-      const reset = tf.mul(detachReset ? stopGradient(s) : s, threshold)
-      return { y: s, state: { potential: tf.sub(u, reset), rate: tf.mean(s) } }
+      const s = spike(u, surrogate, threshold)
+      const fired = detachReset ? stopGradient(s) : s
+      const reset = threshold === 1 ? fired : tf.mul(fired, threshold)
+      return { y: s, state: { potential: tf.sub(u, reset), rate: training ? rate.clone() : tf.mean(s) } }
     },
   }
 }
@@ -91,7 +92,7 @@ export function resetPotentials<S extends Tree>(state: S, n: number): S {
   )
 }
 
-/** The mean spike rate of the last step of every lif layer, by path. */
+/** The mean spikes of the last step of every lif layer that did not train, by path. */
 export function spikeRates(state: Tree): Record<string, tf.Tensor> {
   return Object.fromEntries(
     tree

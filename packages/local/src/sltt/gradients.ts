@@ -24,7 +24,7 @@ export interface SpikingTask {
   /** T */
   steps: number
   loss: StepLoss
-  /** x [n, …], shown at every step, or frames x [T, n, …]. */
+  /** x [n, …], shown at every step, or frames x [n, T, …]. */
   input: 'static' | 'frames'
 }
 
@@ -51,11 +51,16 @@ export function stepLoss(logits: tf.Tensor, y: tf.Tensor, { lambda, mean, target
   return tf.add(tf.mul(entropy, 1 - lambda), tf.mul(tf.mean(tf.square(tf.sub(logits, wanted))), lambda))
 }
 
-/** A step's own input: a frame where there are frames. */
-type StepInput = { frame?: tf.Tensor; trains?: tf.Tensor }
+/** What is a step's own: its index, and whether it trains. */
+type StepInput = { t: tf.Tensor; trains?: tf.Tensor }
 
-const framesOf = (task: SpikingTask, x: tf.Tensor): { frame?: tf.Tensor } => (task.input === 'frames' ? { frame: x } : {})
-const batchOf = (task: SpikingTask, x: tf.Tensor): number => x.shape[task.input === 'frames' ? 1 : 0] ?? 0
+const indices = (steps: number): tf.Tensor => tf.range(0, steps, 1, 'int32')
+const batchOf = (x: tf.Tensor): number => x.shape[0] ?? 0
+
+/** The frame of step t from x [n, T, …]. Taken where it is used: a copy with the time first would grow with T. */
+export function frameAt(x: tf.Tensor, t: tf.Tensor): tf.Tensor {
+  return tf.squeeze(tf.gather(x, tf.reshape(t, [1]) as tf.Tensor1D, 1), [1])
+}
 
 /** The input of every step, and the encoder's new state. */
 function encode(task: SpikingTask, params: Tree, states: SpikingParts, x: tf.Tensor, options: StepOptions) {
@@ -77,13 +82,12 @@ export function spikingForward(
 ): { logits: tf.Tensor; states: SpikingParts } {
   const { y: current, state } = encode(task, params.encoder, states, x, options)
   const { carry, ys } = scan(
-    (network: Tree, { frame }: StepInput) => {
-      const step = task.network.apply(params.network, network, frame ?? current, options)
+    (network: Tree, { t }: { t: tf.Tensor }) => {
+      const step = task.network.apply(params.network, network, task.input === 'frames' ? frameAt(x, t) : current, options)
       return { carry: step.state, y: step.y }
     },
-    resetPotentials(states.network, batchOf(task, x)),
-    framesOf(task, x) as Tree as StepInput & Tree,
-    { length: task.steps },
+    resetPotentials(states.network, batchOf(x)),
+    { t: indices(task.steps) },
   )
   return { logits: ys, states: { encoder: state, network: carry } }
 }
@@ -100,13 +104,13 @@ export function gradientsThroughTime(
   y: tf.Tensor,
   options: StepOptions,
 ): SpikingGradients {
-  const frames = task.input === 'frames' ? tf.unstack(x) : []
   const { value, grads, aux } = valueAndGradWithAux((at: SpikingParts) => {
     const { y: current, state } = encode(task, at.encoder, states, x, options)
-    let network = resetPotentials(states.network, batchOf(task, x))
+    let network = resetPotentials(states.network, batchOf(x))
     const logits: tf.Tensor[] = []
     for (let t = 0; t < task.steps; t++) {
-      const step = task.network.apply(at.network, network, frames[t] ?? current, options)
+      const input = task.input === 'frames' ? frameAt(x, tf.scalar(t, 'int32')) : current
+      const step = task.network.apply(at.network, network, input, options)
       network = step.state
       logits.push(step.y)
     }
@@ -116,7 +120,7 @@ export function gradientsThroughTime(
   return { loss: value, grads, states: aux.states, logits: aux.logits, lossPerStep: aux.perStep }
 }
 
-/** What goes from step to step: potentials, sums of gradients in the parameters and in the encoder's output, loss. */
+/** What goes from step to step: potentials, sums of gradients in the parameters and in the output of an encoder that learns, loss. */
 type Carry = { network: Tree; grads: Tree; slope: tf.Tensor; loss: tf.Tensor }
 
 /**
@@ -134,58 +138,58 @@ export function gradientsInSpace(
   options: StepOptions,
   trains?: tf.Tensor,
 ): SpikingGradients {
-  const isStatic = task.input === 'static'
+  // Only an encoder that learns needs the gradient in what it puts out.
+  const encoderLearns = task.input === 'static' && tree.leaves(params.encoder).length > 0
   const encoded = encode(task, params.encoder, states, x, options)
   const current = encoded.y
   const lossOf = (logits: tf.Tensor): tf.Tensor => tf.div(stepLoss(logits, y, task.loss), task.steps)
 
   type Step = { carry: Carry; logits: tf.Tensor; loss: tf.Tensor }
-  const train = (before: Carry, frame: tf.Tensor | undefined): Step => {
-    const { value, grads, aux } = valueAndGradWithAux((at: { network: Tree; input: tf.Tensor }) => {
-      const { y: logits, state } = task.network.apply(at.network, before.network, at.input, options)
+  const train = (before: Carry, input: tf.Tensor): Step => {
+    const { value, grads, aux } = valueAndGradWithAux((at: { network: Tree; input?: tf.Tensor }) => {
+      const { y: logits, state } = task.network.apply(at.network, before.network, at.input ?? input, options)
       return { loss: lossOf(logits), aux: { logits, state } }
-    })({ network: params.network, input: frame ?? current })
+    })({ network: params.network, ...(encoderLearns && { input }) })
     const carry = {
       network: aux.state,
       grads: tree.map((sum, g) => tf.add(sum, g), before.grads, grads.network),
-      slope: isStatic ? tf.add(before.slope, grads.input) : before.slope.clone(),
+      slope: grads.input === undefined ? before.slope.clone() : tf.add(before.slope, grads.input),
       loss: tf.add(before.loss, value),
     }
     return { carry, logits: aux.logits, loss: value }
   }
-  const pass = (before: Carry, frame: tf.Tensor | undefined): Step => {
-    const { y: logits, state } = task.network.apply(params.network, before.network, frame ?? current, options)
+  const pass = (before: Carry, input: tf.Tensor): Step => {
+    const { y: logits, state } = task.network.apply(params.network, before.network, input, options)
     const carry = { network: state, grads: tree.clone(before.grads), slope: before.slope.clone(), loss: before.loss.clone() }
     return { carry, logits, loss: lossOf(logits) }
   }
 
   const first: Carry = {
-    network: resetPotentials(states.network, batchOf(task, x)),
+    network: resetPotentials(states.network, batchOf(x)),
     grads: tree.zerosLike(params.network),
-    slope: isStatic ? tf.zerosLike(current) : tf.scalar(0),
+    slope: encoderLearns ? tf.zerosLike(current) : tf.scalar(0),
     loss: tf.scalar(0),
   }
-  const inputs = { ...framesOf(task, x), ...(trains !== undefined && { trains }) }
+  const inputs: StepInput = { t: indices(task.steps), ...(trains !== undefined && { trains }) }
   const { carry, ys } = scan(
-    (before: Carry, { frame, trains: isTrained }: StepInput) => {
+    (before: Carry, { t, trains: isTrained }: StepInput) => {
+      const input = task.input === 'frames' ? frameAt(x, t) : current
       const step =
         isTrained === undefined
-          ? train(before, frame)
+          ? train(before, input)
           : cond(
               tf.greater(isTrained, 0),
-              () => train(before, frame),
-              () => pass(before, frame),
+              () => train(before, input),
+              () => pass(before, input),
             )
       return { carry: step.carry, y: { logits: step.logits, loss: step.loss } }
     },
     first,
     inputs as Tree as StepInput & Tree,
-    { length: task.steps },
   )
-  const encoder =
-    isStatic && tree.leaves(params.encoder).length > 0
-      ? vjp((p: Tree) => task.encoder.apply(p, states.encoder, x, options).y, params.encoder).pullback(carry.slope)
-      : tree.zerosLike(params.encoder)
+  const encoder = encoderLearns
+    ? vjp((p: Tree) => task.encoder.apply(p, states.encoder, x, options).y, params.encoder).pullback(carry.slope)
+    : tree.zerosLike(params.encoder)
   return {
     loss: carry.loss,
     grads: { encoder, network: carry.grads },

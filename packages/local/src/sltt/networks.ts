@@ -12,7 +12,6 @@ import {
   lambda,
   sequential,
   type Layer,
-  type Shape,
 } from '@bpf/core/nn'
 import { fold, normal } from '@bpf/core/random'
 import * as tf from '@tensorflow/tfjs-core'
@@ -83,7 +82,7 @@ export function spikingResnet18({ classes, width = 64, neurons, dropout: rate = 
   return sequential([conv(width, 3, 1, false), ...blocks, spikes(), globalAvgPool(), dense(classes)]) as unknown as Layer
 }
 
-/** A mean over windows to a fixed size, as PyTorch's adaptive average pooling; smaller images are left as they are. */
+/** A mean over windows to a fixed size, as PyTorch's adaptive average pooling: smaller images repeat their pixels. */
 function adaptiveAverage(size: number): Layer {
   const bins = (length: number) =>
     Array.from({ length: size }, (_, i) => [Math.floor((i * length) / size), Math.ceil(((i + 1) * length) / size)] as const)
@@ -95,10 +94,9 @@ function adaptiveAverage(size: number): Layer {
     })
     return tf.concat(parts, axis)
   }
-  const large = ([h, w]: Shape): boolean => h > size || w > size
   return lambda(
-    (x) => (large(x.shape.slice(1)) ? pooled(pooled(x, 1), 2) : x.clone()),
-    (shape) => (large(shape) ? [size, size, shape[2]] : shape),
+    (x) => pooled(pooled(x, 1), 2),
+    ([, , channels]) => [size, size, channels],
   ) as unknown as Layer
 }
 

@@ -13,6 +13,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import { checkClasses, checkExamples, classificationSums, type ClassifierLearner } from '../shared/labelled'
 import { resetPotentials, spikeRates } from '../shared/lif'
 import {
+  frameAt,
   gradientsInSpace,
   gradientsThroughTime,
   spikingForward,
@@ -38,7 +39,10 @@ export interface SlttOptions {
   mode?: 'sltt' | 'slttk' | 'bptt'
   /** K of `slttk`. Default 2. */
   trainedSteps?: number
-  /** Images [n, …] shown at every step (default), or frames [n, T, …]. */
+  /**
+   * Images [n, …] shown at every step (default), or frames [n, T, …]. Must be said where it could be either: x of rank 3 or
+   * more whose second axis is T long.
+   */
   input?: 'static' | 'frames'
   /** λ_m, weight of the squared error in the loss of a step. Default 0.05. */
   mseWeight?: number
@@ -63,12 +67,12 @@ export type SpikingClassifier = ClassifierLearner<SlttState> & {
 
 function readOptions({
   network,
-  encoder = identity() as Layer,
+  encoder,
   classes,
   steps = 6,
   mode = 'sltt',
   trainedSteps = Math.min(2, steps),
-  input = 'static',
+  input,
   mseWeight = 0.05,
   mseTarget = 1,
   optimizer = sgd({ learningRate: 0.1, momentum: 0.9 }),
@@ -79,7 +83,12 @@ function readOptions({
   if (!Number.isInteger(trainedSteps) || trainedSteps < 1 || trainedSteps > steps) {
     throw new OptionError(`sltt: trainedSteps must be an integer in [1, ${steps}], got ${trainedSteps}`)
   }
-  if (input !== 'static' && input !== 'frames') throw new OptionError(`sltt: input must be 'static' or 'frames', got '${String(input)}'`)
+  if (input !== undefined && input !== 'static' && input !== 'frames') {
+    throw new OptionError(`sltt: input must be 'static' or 'frames', got '${String(input)}'`)
+  }
+  if (input === 'frames' && encoder !== undefined) {
+    throw new OptionError(`sltt: encoder runs once, for input 'static'; with frames put its layers at the front of network`)
+  }
   if (!(mseWeight >= 0 && mseWeight <= 1)) throw new OptionError(`sltt: mseWeight must be in [0, 1], got ${mseWeight}`)
   if (mseTarget !== 'onehot' && !Number.isFinite(mseTarget)) {
     throw new OptionError(`sltt: mseTarget must be a number or 'onehot', got ${String(mseTarget)}`)
@@ -88,7 +97,8 @@ function readOptions({
     mseTarget === 'onehot'
       ? { lambda: mseWeight, mean: 1, target: 'onehot' as const }
       : { lambda: mseWeight, mean: mseTarget, target: 'constant' as const }
-  return { task: { encoder, network, steps, loss, input } satisfies SpikingTask, classes, mode, trainedSteps, optimizer }
+  const task: SpikingTask = { encoder: encoder ?? (identity() as Layer), network, steps, loss, input: input ?? 'static' }
+  return { task, isInputSaid: input !== undefined, classes, mode, trainedSteps, optimizer }
 }
 
 /** K of T steps drawn without replacement: 1 where a step trains [T]. */
@@ -126,25 +136,32 @@ function rested(states: SpikingParts): SpikingParts {
  * ```
  */
 export function sltt(options: SlttOptions): SpikingClassifier {
-  const { task, classes, mode, trainedSteps, optimizer } = readOptions(options)
+  const { task, isInputSaid, classes, mode, trainedSteps, optimizer } = readOptions(options)
 
-  /** x as the steps take it: frames have the time first. */
-  function timed(x: tf.Tensor): tf.Tensor {
-    if (task.input === 'static') return x
+  function checkInput(x: tf.Tensor): void {
+    if (!isInputSaid && x.rank > 2 && x.shape[1] === task.steps) {
+      const shape = x.shape.slice(1).join(', ')
+      throw new OptionError(
+        `sltt: x [n, ${shape}] may be an image or T=${task.steps} frames; say which: input: 'static' or input: 'frames'`,
+      )
+    }
+    if (task.input === 'static') return
     if (x.shape[1] !== task.steps) throw new ShapeError(`sltt: expected T=${task.steps} time steps, got ${String(x.shape[1])}`)
-    return tf.transpose(x, [1, 0, ...Array.from({ length: x.rank - 2 }, (_, i) => i + 2)])
   }
 
   function gradients({ params, states }: SlttState, x: tf.Tensor, y: tf.Tensor, key: Key | undefined): SpikingGradients {
+    checkInput(x)
     const running = { training: true, key: key && fold(key, 0) }
-    const input = timed(x)
-    if (mode === 'bptt') return gradientsThroughTime(task, params, states, input, y, running)
-    if (mode === 'sltt') return gradientsInSpace(task, params, states, input, y, running)
-    const trains = drawSteps(fold(key as Key, 1), task.steps, trainedSteps)
-    return gradientsInSpace(task, params, states, input, y, running, trains)
+    if (mode === 'bptt') return gradientsThroughTime(task, params, states, x, y, running)
+    if (mode === 'sltt') return gradientsInSpace(task, params, states, x, y, running)
+    if (key === undefined) throw new OptionError('sltt: slttk draws the steps that train, so gradients needs a key')
+    return gradientsInSpace(task, params, states, x, y, running, drawSteps(fold(key, 1), task.steps, trainedSteps))
   }
 
-  const forward = ({ params, states }: SlttState, x: tf.Tensor) => spikingForward(task, params, states, timed(x), { training: false })
+  function forward({ params, states }: SlttState, x: tf.Tensor) {
+    checkInput(x)
+    return spikingForward(task, params, states, x, { training: false })
+  }
   const summed = (tensors: SlttState, x: tf.Tensor): tf.Tensor => tf.sum(forward(tensors, x).logits, 0)
 
   return {
@@ -152,7 +169,7 @@ export function sltt(options: SlttOptions): SpikingClassifier {
     prepare: (data, _, checks) => checkExamples('sltt', data, classes, checks),
     init(key, sample) {
       const shape = sample.x.shape.slice(task.input === 'frames' ? 2 : 1)
-      timed(sample.x)
+      checkInput(sample.x)
       const encoder = task.encoder.init(fold(key, 0), shape)
       const network = task.network.init(fold(key, 1), encoder.outputShape)
       if (network.outputShape.length !== 1 || network.outputShape[0] !== classes) {
@@ -181,13 +198,13 @@ export function sltt(options: SlttOptions): SpikingClassifier {
     firingRates(tensors, x) {
       return tree.tidy(() => {
         const { params, states } = tensors
-        const input = timed(x)
+        checkInput(x)
         const current = task.input === 'static' ? task.encoder.apply(params.encoder, states.encoder, x, { training: false }).y : undefined
         let network: Tree = resetPotentials(states.network, x.shape[0])
         let sums: Record<string, tf.Tensor> = {}
         for (let t = 0; t < task.steps; t++) {
-          const frame = current ?? tf.squeeze(tf.slice(input, t, 1), [0])
-          network = task.network.apply(params.network, network, frame, { training: false }).state
+          const input = current ?? frameAt(x, tf.scalar(t, 'int32'))
+          network = task.network.apply(params.network, network, input, { training: false }).state
           const rates = spikeRates(network)
           sums = Object.fromEntries(Object.entries(rates).map(([path, rate]) => [path, t === 0 ? rate : tf.add(sums[path], rate)]))
         }
