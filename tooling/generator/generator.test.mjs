@@ -55,7 +55,7 @@ describe('generate', () => {
   })
 
   it('lays out a new package and lets bench use it', () => {
-    generate(copy.folder, { ...wanted, package: 'vision', name: 'layer-wise', paper: '1', newPackage: true })
+    generate(copy.folder, { ...wanted, package: 'vision', name: 'layer-wise', paper: '99', newPackage: true })
     expect(JSON.parse(read('packages/vision/package.json')).name).toBe('@bpf/vision')
     expect(JSON.parse(read('apps/bench/package.json')).dependencies['@bpf/vision']).toBe('workspace:*')
     expect(JSON.parse(read('apps/bench/tsconfig.json')).references).toContainEqual({ path: '../../packages/vision' })
