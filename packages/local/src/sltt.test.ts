@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { fitClassifier } from './classifier'
 import { surrogateDerivative, resetPotentials } from './shared/lif'
 import { lif, sltt, spikingResnet18, spikingVgg11, normFreeSpikingResnet, type SlttOptions, type SlttState, type Surrogate } from './sltt'
-import { gradientsInSpace, type SpikingParts, type SpikingTask } from './sltt/gradients'
+import { gradientsInSpace, stepInSpace, type SpikingParts, type SpikingTask } from './sltt/gradients'
 
 beforeAll(() => useBackend('onnx'))
 
@@ -110,6 +110,24 @@ describe('oracles of card 54', () => {
     const mean = tree.map((sum) => tf.div(sum, 3), pairs)
     const share = tree.map((sum) => tf.mul(sum, 2 / 3), all)
     expect(worst(mean, share)).toBeLessThan(1e-6)
+  })
+
+  it('a training step, which keeps nothing of the single steps, has the gradients and states of one that does', () => {
+    const task: SpikingTask = {
+      encoder: encoder(),
+      network: hidden(),
+      steps: 4,
+      loss: { lambda: 0.05, mean: 1, target: 'constant' },
+      input: 'static',
+    }
+    const { params, states } = start()
+    const { x, y } = sample()
+    for (const trains of [undefined, tf.tensor1d([0, 1, 0, 1])]) {
+      const lean = stepInSpace(task, params, states, x, y, { training: true }, trains)
+      const { loss, grads, states: after } = gradientsInSpace(task, params, states, x, y, { training: true }, trains)
+      expect(Object.keys(lean).sort()).toEqual(['grads', 'loss', 'states'])
+      expect(worst(lean, { loss, grads, states: after })).toBe(0)
+    }
   })
 
   it('4: the forward pass is the same in all modes', () => {

@@ -28,12 +28,18 @@ export interface SpikingTask {
   input: 'static' | 'frames'
 }
 
-/** Gradients of the loss Σ_t ℓ(o[t], y)/T over the steps that train, and what a forward pass leaves. */
-export type SpikingGradients = {
+/** What a training step needs of a minibatch. */
+export type SpikingStep = {
+  /** Σ_t ℓ(o[t], y)/T over the steps that train. */
   loss: tf.Tensor
+  /** Its gradients. */
   grads: SpikingParts
   /** States after the last step. */
   states: SpikingParts
+}
+
+/** Loss, gradients and states of a minibatch, and what every step put out. */
+export type SpikingGradients = SpikingStep & {
   /** o[t] [T, n, C] */
   logits: tf.Tensor
   /** ℓ(o[t], y)/T of every step [T], trained or not. */
@@ -123,28 +129,27 @@ export function gradientsThroughTime(
 /** What goes from step to step: potentials, sums of gradients in the parameters and in the output of an encoder that learns, loss. */
 type Carry = { network: Tree; grads: Tree; slope: tf.Tensor; loss: tf.Tensor }
 
-/**
- * SLTT: at every step the gradient in space alone, with the potentials of the step before as constants. A step's activations
- * are free before the next one begins.
- *
- * @param trains - 1 where a step trains, else 0 [T] (SLTT-K); all train without it
- */
-export function gradientsInSpace(
+/** What is kept of each step, where it is asked for. */
+type Records = { logits?: tf.Tensor; loss?: tf.Tensor }
+
+/** All steps in space. Without records, steps that do not train compute neither logits nor loss, and nothing is kept by step. */
+function inSpace(
   task: SpikingTask,
   params: SpikingParts,
   states: SpikingParts,
   x: tf.Tensor,
   y: tf.Tensor,
   options: StepOptions,
-  trains?: tf.Tensor,
-): SpikingGradients {
+  trains: tf.Tensor | undefined,
+  records: boolean,
+): SpikingStep & { ys: Records } {
   // Only an encoder that learns needs the gradient in what it puts out.
   const encoderLearns = task.input === 'static' && tree.leaves(params.encoder).length > 0
   const encoded = encode(task, params.encoder, states, x, options)
   const current = encoded.y
   const lossOf = (logits: tf.Tensor): tf.Tensor => tf.div(stepLoss(logits, y, task.loss), task.steps)
 
-  type Step = { carry: Carry; logits: tf.Tensor; loss: tf.Tensor }
+  type Step = { carry: Carry; y: Records }
   const train = (before: Carry, input: tf.Tensor): Step => {
     const { value, grads, aux } = valueAndGradWithAux((at: { network: Tree; input?: tf.Tensor }) => {
       const { y: logits, state } = task.network.apply(at.network, before.network, at.input ?? input, options)
@@ -156,12 +161,12 @@ export function gradientsInSpace(
       slope: grads.input === undefined ? before.slope.clone() : tf.add(before.slope, grads.input),
       loss: tf.add(before.loss, value),
     }
-    return { carry, logits: aux.logits, loss: value }
+    return { carry, y: records ? { logits: aux.logits, loss: value } : {} }
   }
   const pass = (before: Carry, input: tf.Tensor): Step => {
     const { y: logits, state } = task.network.apply(params.network, before.network, input, options)
     const carry = { network: state, grads: tree.clone(before.grads), slope: before.slope.clone(), loss: before.loss.clone() }
-    return { carry, logits, loss: lossOf(logits) }
+    return { carry, y: records ? { logits, loss: lossOf(logits) } : {} }
   }
 
   const first: Carry = {
@@ -174,15 +179,12 @@ export function gradientsInSpace(
   const { carry, ys } = scan(
     (before: Carry, { t, trains: isTrained }: StepInput) => {
       const input = task.input === 'frames' ? frameAt(x, t) : current
-      const step =
-        isTrained === undefined
-          ? train(before, input)
-          : cond(
-              tf.greater(isTrained, 0),
-              () => train(before, input),
-              () => pass(before, input),
-            )
-      return { carry: step.carry, y: { logits: step.logits, loss: step.loss } }
+      if (isTrained === undefined) return train(before, input)
+      return cond(
+        tf.greater(isTrained, 0),
+        () => train(before, input),
+        () => pass(before, input),
+      )
     },
     first,
     inputs as Tree as StepInput & Tree,
@@ -194,7 +196,40 @@ export function gradientsInSpace(
     loss: carry.loss,
     grads: { encoder, network: carry.grads },
     states: { encoder: encoded.state, network: carry.network },
-    logits: ys.logits,
-    lossPerStep: ys.loss,
+    ys,
   }
+}
+
+/**
+ * SLTT: at every step the gradient in space alone, with the potentials of the step before as constants. A step's activations
+ * are free before the next one begins.
+ *
+ * @param trains - 1 where a step trains, else 0 [T] (SLTT-K); all train without it
+ */
+export function stepInSpace(
+  task: SpikingTask,
+  params: SpikingParts,
+  states: SpikingParts,
+  x: tf.Tensor,
+  y: tf.Tensor,
+  options: StepOptions,
+  trains?: tf.Tensor,
+): SpikingStep {
+  const { loss, grads, states: after } = inSpace(task, params, states, x, y, options, trains, false)
+  return { loss, grads, states: after }
+}
+
+/** {@link stepInSpace} with the logits and the loss of every step. */
+export function gradientsInSpace(
+  task: SpikingTask,
+  params: SpikingParts,
+  states: SpikingParts,
+  x: tf.Tensor,
+  y: tf.Tensor,
+  options: StepOptions,
+  trains?: tf.Tensor,
+): SpikingGradients {
+  const { ys, ...step } = inSpace(task, params, states, x, y, options, trains, true)
+  const { logits, loss } = ys as Required<Records>
+  return { ...step, logits, lossPerStep: loss }
 }

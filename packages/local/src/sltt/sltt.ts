@@ -17,8 +17,10 @@ import {
   gradientsInSpace,
   gradientsThroughTime,
   spikingForward,
+  stepInSpace,
   type SpikingGradients,
   type SpikingParts,
+  type SpikingStep,
   type SpikingTask,
 } from './gradients'
 
@@ -149,13 +151,18 @@ export function sltt(options: SlttOptions): SpikingClassifier {
     if (x.shape[1] !== task.steps) throw new ShapeError(`sltt: expected T=${task.steps} time steps, got ${String(x.shape[1])}`)
   }
 
-  function gradients({ params, states }: SlttState, x: tf.Tensor, y: tf.Tensor, key: Key | undefined): SpikingGradients {
+  function gradientsBy<Result extends SpikingStep>(
+    inSpace: (...args: Parameters<typeof stepInSpace>) => Result,
+    { params, states }: SlttState,
+    { x, y }: { x: tf.Tensor; y: tf.Tensor },
+    key: Key | undefined,
+  ): Result | SpikingGradients {
     checkInput(x)
     const running = { training: true, key: key && fold(key, 0) }
     if (mode === 'bptt') return gradientsThroughTime(task, params, states, x, y, running)
-    if (mode === 'sltt') return gradientsInSpace(task, params, states, x, y, running)
+    if (mode === 'sltt') return inSpace(task, params, states, x, y, running)
     if (key === undefined) throw new OptionError('sltt: slttk draws the steps that train, so gradients needs a key')
-    return gradientsInSpace(task, params, states, x, y, running, drawSteps(fold(key, 1), task.steps, trainedSteps))
+    return inSpace(task, params, states, x, y, running, drawSteps(fold(key, 1), task.steps, trainedSteps))
   }
 
   function forward({ params, states }: SlttState, x: tf.Tensor) {
@@ -181,14 +188,14 @@ export function sltt(options: SlttOptions): SpikingClassifier {
         host: null,
       }
     },
-    step(tensors, { x, y }, key) {
+    step(tensors, batch, key) {
       return tree.tidy(() => {
-        const { loss, grads, states, lossPerStep } = gradients(tensors, x, y, key)
+        const { loss, grads, states } = gradientsBy(stepInSpace, tensors, batch, key)
         const { updates, state } = optimizer.update(grads, tensors.optimizer, tensors.params)
         return {
           tensors: { params: applyUpdates(tensors.params, updates), states: rested(states), optimizer: state },
-          // With SLTT-K the loss of all steps, so that it can be compared.
-          metrics: { loss: mode === 'slttk' ? tf.sum(lossPerStep) : loss },
+          // With SLTT-K the mean of the steps that train stands for that of all, so that it can be compared.
+          metrics: { loss: mode === 'slttk' ? tf.mul(loss, task.steps / trainedSteps) : loss },
         }
       })
     },
@@ -211,6 +218,6 @@ export function sltt(options: SlttOptions): SpikingClassifier {
         return tree.map((sum) => tf.div(sum, task.steps), sums)
       })
     },
-    gradients: (tensors, { x, y }, key) => tree.tidy(() => gradients(tensors, x, y, key)),
+    gradients: (tensors, batch, key) => tree.tidy(() => gradientsBy(gradientsInSpace, tensors, batch, key)),
   }
 }
