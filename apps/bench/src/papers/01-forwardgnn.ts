@@ -2,8 +2,6 @@
  * Reproduces Park et al., "Forward Learning of Graph Neural Networks", ICLR 2024, arXiv 2403.11004: graph networks trained
  * by local losses against the same networks under backpropagation, for nodes and links, and the memory a step needs.
  */
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { account, fit, fitStages, tree, type Key, type Tree } from '@bpf/core'
 import { auroc } from '@bpf/core/metrics'
 import { adam, addDecayedWeights, chain } from '@bpf/core/optim'
@@ -17,9 +15,7 @@ import {
   linkPredictor,
   localLinks,
   nodeClassifier,
-  parsePlanetoid,
   randomGraph,
-  rowNormalise,
   sage,
   singleForward,
   splitEdges,
@@ -35,11 +31,11 @@ import {
   type LayerwiseState,
   type LinkScores,
   type NodeLearner,
-  type PlanetoidFiles,
   type StagedNodeClassifier,
 } from '@bpf/gnn'
 import * as tf from '@tensorflow/tfjs-core'
 import { atLeast, atMost } from '../claims'
+import { readPlanetoid } from '../data/planetoid'
 import type { Paper, PaperResults, RunContext, SeedResult } from '../paper'
 
 interface Settings {
@@ -97,26 +93,6 @@ function generated(nodes: number, key: Key): Graph {
     row.forEach((value, j) => (row[j] = value / length))
   }
   return splitNodes(fold(key, 2), createGraph({ ...blocks, features: { data, shape } }), { train: 0.1, validation: 0.2 })
-}
-
-const extensions: Readonly<Record<keyof PlanetoidFiles, string>> = {
-  x: 'x',
-  y: 'y',
-  tx: 'tx',
-  ty: 'ty',
-  allx: 'allx',
-  ally: 'ally',
-  graph: 'graph',
-  testIndex: 'test.index',
-}
-
-/** A Planetoid set from the folders the user named; undefined where it is not there. */
-function planetoid(folders: readonly string[], name: string): Graph | undefined {
-  const folder = folders.find((candidate) => existsSync(join(candidate, `ind.${name}.x`)))
-  if (folder === undefined) return undefined
-  const read = (extension: string): Uint8Array => new Uint8Array(readFileSync(join(folder, `ind.${name}.${extension}`)))
-  const files = Object.fromEntries(Object.entries(extensions).map(([part, extension]) => [part, read(extension)]))
-  return rowNormalise(parsePlanetoid(files as unknown as PlanetoidFiles))
 }
 
 function testAccuracy(scores: tf.Tensor, { labels, masks }: Graph): number {
@@ -301,7 +277,7 @@ function layout(graph: Graph, key: Key): { x: number; y: number; label: string }
 
 /** Mean test accuracy of the plain GCN on Cora's public split, where its files are. */
 async function coraBaseline({ settings, key, data, seed, signal, part }: RunContext<Settings>): Promise<Record<string, number>> {
-  const cora = seed === 0 && settings.coraSeeds > 0 ? planetoid(data.folders, 'cora') : undefined
+  const cora = seed === 0 && settings.coraSeeds > 0 ? readPlanetoid(data.folders, 'cora') : undefined
   if (cora === undefined) return {}
   const mean = await part('cora', async () => {
     let sum = 0
@@ -325,7 +301,7 @@ async function run(context: RunContext<Settings>): Promise<SeedResult> {
   if (typeof settings.nodes !== 'number') {
     const values: Record<string, number> = await coraBaseline(context)
     for (const name of settings.nodes) {
-      const graph = planetoid(data.folders, name)
+      const graph = readPlanetoid(data.folders, name)
       if (graph === undefined) continue
       const shuffled = splitNodes(fold(key, 9), graph, { train: 0.64, validation: 0.16 })
       for (const kind of ['gcn', ...settings.kinds] as const) {

@@ -3,8 +3,6 @@
  * removed by degree against edges removed by lot, the reverse order and the iterative baseline, with sparse weights and
  * distillation.
  */
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { tree, type Key } from '@bpf/core'
 import { fold } from '@bpf/core/random'
 import {
@@ -15,14 +13,12 @@ import {
   edgesToKeep,
   fitTeddy,
   fitUgs,
-  parsePlanetoid,
-  rowNormalise,
   splitNodes,
   type FitTeddyOptions,
   type Graph,
-  type PlanetoidFiles,
 } from '@bpf/gnn'
 import { atLeast } from '../claims'
+import { readPlanetoid } from '../data/planetoid'
 import type { Paper, PaperResults, RunContext, SeedResult } from '../paper'
 
 interface Settings {
@@ -64,26 +60,6 @@ function generated(nodes: number, key: Key): Graph {
   const blocks = degreeCorrectedBlockModel(fold(key, 0), { nodes, classes: 5, meanDegree: 8, mix: 0.25 })
   const features = classFeatures(fold(key, 1), blocks.labels ?? [], { columns: 64, classes: 5, spread: 0.35 })
   return splitNodes(fold(key, 2), createGraph({ ...blocks, features }), { train: 0.1, validation: 0.2 })
-}
-
-const extensions: Readonly<Record<keyof PlanetoidFiles, string>> = {
-  x: 'x',
-  y: 'y',
-  tx: 'tx',
-  ty: 'ty',
-  allx: 'allx',
-  ally: 'ally',
-  graph: 'graph',
-  testIndex: 'test.index',
-}
-
-/** A Planetoid set from the folders the user named; undefined where it is not there. */
-function planetoid(folders: readonly string[], name: string): Graph | undefined {
-  const folder = folders.find((candidate) => existsSync(join(candidate, `ind.${name}.graph`)))
-  if (folder === undefined) return undefined
-  const read = (extension: string): Uint8Array => new Uint8Array(readFileSync(join(folder, `ind.${name}.${extension}`)))
-  const files = Object.fromEntries(Object.entries(extensions).map(([part, extension]) => [part, read(extension)]))
-  return rowNormalise(parsePlanetoid(files as unknown as PlanetoidFiles))
 }
 
 async function compare(context: RunContext<Settings>, prefix: string, graph: Graph, key: Key): Promise<Record<string, number>> {
@@ -143,7 +119,7 @@ async function run(context: RunContext<Settings>): Promise<SeedResult> {
   }
   const values: Record<string, number> = {}
   for (const name of settings.nodes) {
-    const graph = planetoid(data.folders, name)
+    const graph = readPlanetoid(data.folders, name)
     if (graph !== undefined) Object.assign(values, await compare(context, `${name}/`, graph, fold(key, 3)))
   }
   return { values }
