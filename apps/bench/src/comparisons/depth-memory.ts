@@ -1,7 +1,5 @@
 /** Activation memory of a training step, counted on its trace, at one depth and at four times that. */
-import type { Tree } from '@bpf/core'
 import { dense, mlp, sequential, type Layer } from '@bpf/core/nn'
-import { key } from '@bpf/core/random'
 import {
   augLocal,
   backpropagation,
@@ -13,11 +11,8 @@ import {
   noPropDenseBlock,
   residualLayers,
   sltt,
-  stepCost,
-  type ClassifierLearner,
-  type LabelledBatch,
 } from '@bpf/local'
-import * as tf from '@tensorflow/tfjs-core'
+import { activationBytesOf } from '../activation-bytes'
 
 interface DepthMethod {
   id: string
@@ -28,15 +23,6 @@ interface DepthMethod {
   /** Bytes for each example of a step. */
   bytes(depth: number): number
   shallow: number
-}
-
-/** Activation bytes of a classifier's step. */
-function bytesOf<State extends Tree, Aux>(method: ClassifierLearner<State, Aux>, shape: readonly number[]): number {
-  const batchOf = (size: number): LabelledBatch => ({ x: tf.zeros([size, ...shape]), y: tf.zeros([size], 'int32') })
-  return tf.tidy(() => {
-    const { tensors } = method.init(key(0), batchOf(2), undefined as Aux)
-    return stepCost<State, LabelledBatch>(method, tensors, batchOf, 64).activationBytes as unknown as tf.TensorContainer
-  }) as unknown as number
 }
 
 const widths = (depth: number): number[] => Array<number>(depth).fill(128)
@@ -53,7 +39,7 @@ export const depthMethods: readonly DepthMethod[] = [
     what: 'blocks',
     isLocal: true,
     shallow: 4,
-    bytes: (steps) => bytesOf(noProp({ variant: 'dt', classes: 10, steps, block: block(), blocksAtOnce: 1 }), [784]),
+    bytes: (steps) => activationBytesOf(noProp({ variant: 'dt', classes: 10, steps, block: block(), blocksAtOnce: 1 }), [784]),
   },
   {
     id: 'noprop-chain',
@@ -61,7 +47,7 @@ export const depthMethods: readonly DepthMethod[] = [
     what: 'blocks',
     isLocal: false,
     shallow: 4,
-    bytes: (steps) => bytesOf(noPropBackpropagation({ classes: 10, steps, block: block() }), [784]),
+    bytes: (steps) => activationBytesOf(noPropBackpropagation({ classes: 10, steps, block: block() }), [784]),
   },
   {
     id: 'aug-local',
@@ -69,7 +55,7 @@ export const depthMethods: readonly DepthMethod[] = [
     what: 'layers',
     isLocal: true,
     shallow: 4,
-    bytes: (layers) => bytesOf(augLocal({ layers: chain(layers), classes: 10, dMax: 2 }), image),
+    bytes: (layers) => activationBytesOf(augLocal({ layers: chain(layers), classes: 10, dMax: 2 }), image),
   },
   {
     id: 'convolutional',
@@ -78,7 +64,10 @@ export const depthMethods: readonly DepthMethod[] = [
     isLocal: false,
     shallow: 4,
     bytes: (layers) =>
-      bytesOf(backpropagation({ network: augLocal({ layers: chain(layers), classes: 10, dMax: 2 }).network, classes: 10 }), image),
+      activationBytesOf(
+        backpropagation({ network: augLocal({ layers: chain(layers), classes: 10, dMax: 2 }).network, classes: 10 }),
+        image,
+      ),
   },
   {
     id: 'mono-forward',
@@ -86,7 +75,7 @@ export const depthMethods: readonly DepthMethod[] = [
     what: 'layers',
     isLocal: true,
     shallow: 4,
-    bytes: (layers) => bytesOf(monoForward({ hidden: widths(layers), classes: 10, schedule: 'simultaneous' }), [784]),
+    bytes: (layers) => activationBytesOf(monoForward({ hidden: widths(layers), classes: 10, schedule: 'simultaneous' }), [784]),
   },
   {
     id: 'counter-current',
@@ -94,7 +83,7 @@ export const depthMethods: readonly DepthMethod[] = [
     what: 'layers',
     isLocal: true,
     shallow: 4,
-    bytes: (layers) => bytesOf(counterCurrentLearning({ classes: 10, hidden: widths(layers) }), [784]),
+    bytes: (layers) => activationBytesOf(counterCurrentLearning({ classes: 10, hidden: widths(layers) }), [784]),
   },
   {
     id: 'perceptron',
@@ -102,7 +91,7 @@ export const depthMethods: readonly DepthMethod[] = [
     what: 'layers',
     isLocal: false,
     shallow: 4,
-    bytes: (layers) => bytesOf(backpropagation({ network: mlp({ hidden: widths(layers), outputs: 10 }), classes: 10 }), [784]),
+    bytes: (layers) => activationBytesOf(backpropagation({ network: mlp({ hidden: widths(layers), outputs: 10 }), classes: 10 }), [784]),
   },
   {
     id: 'sltt',
@@ -110,7 +99,7 @@ export const depthMethods: readonly DepthMethod[] = [
     what: 'time steps',
     isLocal: true,
     shallow: 4,
-    bytes: (steps) => bytesOf(sltt({ network: spiking(), classes: 10, steps }), [784]),
+    bytes: (steps) => activationBytesOf(sltt({ network: spiking(), classes: 10, steps }), [784]),
   },
   {
     id: 'through-time',
@@ -118,7 +107,7 @@ export const depthMethods: readonly DepthMethod[] = [
     what: 'time steps',
     isLocal: false,
     shallow: 4,
-    bytes: (steps) => bytesOf(sltt({ network: spiking(), classes: 10, steps, mode: 'bptt' }), [784]),
+    bytes: (steps) => activationBytesOf(sltt({ network: spiking(), classes: 10, steps, mode: 'bptt' }), [784]),
   },
 ]
 

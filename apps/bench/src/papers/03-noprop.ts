@@ -5,12 +5,12 @@
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { activationBytes, compile, DataError, fit, tree, type Key } from '@bpf/core'
+import { compile, DataError, fit, tree, type Key } from '@bpf/core'
 import { batch, fromArrays, shuffle, type HostArray } from '@bpf/core/data'
 import { mlp } from '@bpf/core/nn'
 import { readCifar10, readCifar100, readIdx } from '@bpf/core/node'
 import { adam, adamw, chain, clipByGlobalNorm } from '@bpf/core/optim'
-import { fold, key as rootKey } from '@bpf/core/random'
+import { fold } from '@bpf/core/random'
 import {
   backpropagation,
   classifierOf,
@@ -22,6 +22,7 @@ import {
   type NoPropState,
 } from '@bpf/local'
 import * as tf from '@tensorflow/tfjs-core'
+import { activationBytesOf } from '../activation-bytes'
 import { atLeast, atMost } from '../claims'
 import { imageSets, slice, type ImageSet } from '../data/image-sets'
 import type { Claim, Paper, PaperResults, RunContext, SeedResult, Series, Verdict } from '../paper'
@@ -204,12 +205,7 @@ async function runContinuous(context: RunContext<Settings>, { test }: DenseSetti
 function activations(steps: number, isLocal: boolean): number {
   const options = { classes: 10, steps, block: denseBlock }
   const method = isLocal ? noProp({ ...options, blocksAtOnce: 1 }) : noPropBackpropagation(options)
-  const data = (n: number) => ({ x: tf.zeros([n, 784]), y: tf.zeros([n], 'int32') })
-  return tf.tidy(() => {
-    const { tensors } = method.init(rootKey(0), data(2), undefined)
-    const step = (state: NoPropState, examples: ReturnType<typeof data>, key: Key) => method.step(state, examples, key)
-    return activationBytes(step, (n): Parameters<typeof step> => [tensors, data(n), rootKey(0)])
-  })
+  return activationBytesOf(method, [784])
 }
 
 function runMemory(): SeedResult {

@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { activationBytes, compile, DataError, fit, random, tree, valueAndGradWithAux, type Key, type Learner, type Tree } from '@bpf/core'
+import { compile, DataError, fit, random, tree, valueAndGradWithAux, type Key, type Learner, type Tree } from '@bpf/core'
 import { batch, fromArrays, shuffle } from '@bpf/core/data'
 import { readCifar10 } from '@bpf/core/node'
 import { applyUpdates, chain, clipByGlobalNorm, sgd, type LearningRate } from '@bpf/core/optim'
@@ -27,6 +27,7 @@ import {
   type ImagePair,
 } from '@bpf/local'
 import * as tf from '@tensorflow/tfjs-core'
+import { activationBytesOf } from '../activation-bytes'
 import { atLeast, atMost } from '../claims'
 import { imageSets, slice, type ImageSet } from '../data/image-sets'
 import type { Paper, PaperResults, RunContext, SeedResult, Series, Table } from '../paper'
@@ -361,21 +362,12 @@ const depths = [3, 6, 12] as const
 /** Bytes of activations for each example, in networks of hidden layers of 256 units. */
 function countMemory(): Measured {
   const width = 256
-  const sample = (size: number) => ({ x: tf.zeros([size, width]), y: tf.zeros([size], 'int32') })
-  const bytes = <State extends Tree>(method: ClassifierLearner<State>): number =>
-    tree
-      .tidy(() => {
-        const { tensors } = method.init(random.key(0), sample(2), undefined)
-        const step = (state: State, examples: ReturnType<typeof sample>) => method.step(state, examples, random.key(0))
-        return tf.scalar(activationBytes(step, (size): [State, ReturnType<typeof sample>] => [tensors, sample(size)]))
-      })
-      .dataSync()[0]
   const values: Record<string, number> = {}
   for (const depth of depths) {
     const hidden = Array.from({ length: depth }, () => width)
     const method = counterCurrentLearning({ classes, hidden })
-    values[`memory/ccl/${depth}`] = bytes(method)
-    values[`memory/bp/${depth}`] = bytes(backpropagation({ network: method.network as never, classes }))
+    values[`memory/ccl/${depth}`] = activationBytesOf(method, [width])
+    values[`memory/bp/${depth}`] = activationBytesOf(backpropagation({ network: method.network as never, classes }), [width])
   }
   return { values, series: {} }
 }

@@ -3,7 +3,7 @@
  * layer learns a fixed random projection of the label. Perceptrons, a recurrent and a convolutional network against
  * backpropagation, random feedback and frozen layers; adaptation of a frozen network to inverted images.
  */
-import { activationBytes, random, type Key, type Tree } from '@bpf/core'
+import { random, type Key, type Tree } from '@bpf/core'
 import { avgPool, dense, initializers, mlp, recurrent, sequential, tanh, type Layer } from '@bpf/core/nn'
 import { sgd } from '@bpf/core/optim'
 import { permutationArray } from '@bpf/core/random'
@@ -21,10 +21,10 @@ import {
   type Classifier,
   type ClassifierLearner,
   type FeedbackRoute,
-  type LabelledBatch,
   type TargetProjectionSgdOptions,
 } from '@bpf/local'
 import * as tf from '@tensorflow/tfjs-core'
+import { activationBytesOf } from '../activation-bytes'
 import { atLeast, atMost } from '../claims'
 import { imageSets, slice, type ImageSet } from '../data/image-sets'
 import type { Claim, Paper, PaperResults, PresetName, RunContext, SeedResult } from '../paper'
@@ -292,24 +292,18 @@ const depths = [2, 5, 10] as const
 function countMemory(): Values {
   const values: Values = {}
   const inputs = 784
-  const batchOf = (size: number): LabelledBatch => ({ x: tf.zeros([size, inputs]), y: tf.zeros([size], 'int32') })
-  const bytes = <State extends Tree>(learner: ClassifierLearner<State>): number => {
-    const { tensors } = learner.init(random.key(0), batchOf(2), undefined)
-    return activationBytes(
-      (state: State, data: LabelledBatch, key: Key) => learner.step(state, data, key),
-      (size): [State, LabelledBatch, Key] => [tensors, batchOf(size), random.key(0)],
-    )
-  }
   for (const depth of depths) {
     const hidden = Array<number>(depth).fill(256)
     const { targetProjection, backpropagation: all } = retainedFloats([inputs, ...hidden, classes])
     values[`floats/tpsgd/${depth}`] = targetProjection
     values[`floats/bp/${depth}`] = all
-    values[`bytes/bp/${depth}`] = tf.tidy(() =>
-      bytes(backpropagation({ network: perceptron(hidden), classes, optimizer: sgd({ learningRate: 0.02 }) })),
+    values[`bytes/bp/${depth}`] = activationBytesOf(
+      backpropagation({ network: perceptron(hidden), classes, optimizer: sgd({ learningRate: 0.02 }) }),
+      [inputs],
     )
-    values[`bytes/tpsgd/${depth}`] = tf.tidy(() =>
-      bytes(targetProjectionSgd({ layers: hidden.map((units) => targetDense(units)), classes, learningRate: 0.001 })),
+    values[`bytes/tpsgd/${depth}`] = activationBytesOf(
+      targetProjectionSgd({ layers: hidden.map((units) => targetDense(units)), classes, learningRate: 0.001 }),
+      [inputs],
     )
   }
   return values

@@ -3,11 +3,11 @@
  * arXiv 2302.14311: spiking networks trained without gradients through time (SLTT), at a few steps only (SLTT-K), and by
  * backpropagation through time, in accuracy, time and memory; and how near the gradients are.
  */
-import { activationBytes, compile, fit, tree, type Key, type Tree } from '@bpf/core'
+import { compile, fit, tree, type Key, type Tree } from '@bpf/core'
 import { batch, fromArrays, shuffle } from '@bpf/core/data'
 import { batchNorm, dense, initializers, lambda, sequential, type Layer } from '@bpf/core/nn'
 import { sgd } from '@bpf/core/optim'
-import { fold, key as keyOf } from '@bpf/core/random'
+import { fold } from '@bpf/core/random'
 import {
   backpropagation,
   classifierOf,
@@ -21,6 +21,7 @@ import {
   type SpikingClassifier,
 } from '@bpf/local'
 import * as tf from '@tensorflow/tfjs-core'
+import { activationBytesOf } from '../activation-bytes'
 import { atLeast, atMost } from '../claims'
 import { imageSets, type ImageSet } from '../data/image-sets'
 import type { Figure, Paper, RunContext, SeedResult } from '../paper'
@@ -153,16 +154,6 @@ async function epochSeconds({ settings, key, signal }: RunContext<Settings>, tra
   return values
 }
 
-/** Activation bytes of a training step for each example. */
-function bytes(learner: SpikingClassifier, shape: readonly number[]): number {
-  const step = (tensors: SlttState, data: Examples, key: Key) => learner.step(tensors, data, key)
-  const batchOf = (n: number): Examples => ({ x: tf.zeros([n, ...shape]), y: tf.zeros([n], 'int32') })
-  return tf.tidy(() => {
-    const { tensors } = learner.init(keyOf(0), batchOf(2), undefined)
-    return activationBytes(step, (n): [SlttState, Examples, Key] => [tensors, batchOf(n), keyOf(0)]) as unknown as tf.TensorContainer
-  }) as unknown as number
-}
-
 async function trainOne(
   context: RunContext<Settings>,
   mode: Mode,
@@ -199,7 +190,7 @@ async function trainOne(
   const model = classifierOf(learner, state)
   const values: Record<string, number> = {
     [`${mode}/accuracy`]: await model.score(test.x, test.y),
-    [`${mode}/activationBytes`]: bytes(learner, train.x.shape.slice(1)),
+    [`${mode}/activationBytes`]: activationBytesOf(learner, train.x.shape.slice(1)),
   }
   if (mode === 'sltt') {
     values['cosine/mean'] = cosines.reduce((sum, value) => sum + value, 0) / cosines.length
@@ -278,7 +269,7 @@ function memoryBySteps(settings: Settings, shape: readonly number[]) {
     modes.map((mode) => ({
       mode: names[mode],
       steps,
-      kibibytes: bytes(method({ ...settings, steps }, mode, settings.batchSize), shape) / 1024,
+      kibibytes: activationBytesOf(method({ ...settings, steps }, mode, settings.batchSize), shape) / 1024,
     })),
   )
 }
