@@ -7,8 +7,9 @@ import { fit, logSoftmax, OptionError, ShapeError, tree, valueAndGrad, type FitO
 import { adam, addDecayedWeights, applyUpdates, chain, type Optimizer } from '@bpf/core/optim'
 import { fold, key as keyOf, permutationArray } from '@bpf/core/random'
 import * as tf from '@tensorflow/tfjs-core'
-import { degrees, selectEdges, type Graph } from '../graph'
+import { selectEdges, type Graph } from '../graph'
 import { labelledGraph, maskedCrossEntropy, nodesOf, nodeSums, wholeGraph, type GraphStep, type NodeLearner } from '../node-classifier'
+import { keepBest, startBest, type BestSoFar } from './best'
 import { edgeScores, edgesToKeep, type PruneOptions } from './edges'
 import { graphInputs, graphNetwork, type GraphNetworkOptions } from './networks'
 import { distillationLoss, projectL0 } from './objective'
@@ -28,7 +29,7 @@ export interface SparseStudentOptions extends Omit<GraphNetworkOptions, 'classes
 }
 
 /** Parameters, optimizer, and the parameters at the latest best validation so far with their accuracies. */
-export type SparseStudentState = { params: Tree; optimizer: Tree; best: Tree; accuracy: tf.Tensor; testAccuracy: tf.Tensor }
+export type SparseStudentState = BestSoFar<Tree>
 
 /** A learner of {@link sparseStudent}: predictions are those of the best parameters. */
 export type SparseStudent = NodeLearner<SparseStudentState> & {
@@ -57,45 +58,24 @@ export function sparseStudent(options: SparseStudentOptions): SparseStudent {
   const network = graphNetwork({ ...shape, classes })
   const inputs = graphInputs(network, graph)
   const train = nodesOf(masks.train)
-  const logits = (params: Tree, key?: Key): tf.Tensor => {
-    const { x, adjacency } = inputs()
-    return network.apply(params, adjacency, x, key)
-  }
-  const sums = (params: Tree) => nodeSums(logSoftmax(logits(params)), labels, masks, tf.ones([1]))
+  // A step takes the constants of the graph once, for its gradient and for the evaluation after it.
+  const logits = (params: Tree, { x, adjacency } = inputs(), key?: Key): tf.Tensor => network.apply(params, adjacency, x, key)
   return {
     classes,
-    init(key) {
-      const params = network.init(key, graph.features?.columns ?? 0)
-      return {
-        tensors: {
-          params,
-          optimizer: optimizer.init(params),
-          best: tree.clone(params),
-          accuracy: tf.scalar(-1),
-          testAccuracy: tf.scalar(0),
-        },
-        host: null,
-      }
-    },
+    init: (key) => ({ tensors: startBest(network.init(key, graph.features?.columns ?? 0), optimizer), host: null }),
     step(state, _, key) {
       return tree.tidy(() => {
+        const given = inputs()
         const { value, grads } = valueAndGrad((params: Tree) => {
-          const scores = logits(params, key)
+          const scores = logits(params, given, key)
           if (teacher === undefined || lambda === 0) return maskedCrossEntropy(scores, labels, train)
           return distillationLoss(scores, tf.tensor2d(teacher, [graph.nodes, classes]), labels, train, lambda).loss
         })(state.params)
         const { updates, state: next } = optimizer.update(grads, state.optimizer, state.params)
         const params = projectL0(applyUpdates(state.params, updates), weightSparsity)
-        const { accuracy, testAccuracy } = sums(params).sums
-        const isBest = tf.greaterEqual(accuracy, state.accuracy) as tf.Scalar
+        const { accuracy, testAccuracy } = nodeSums(logSoftmax(logits(params, given)), labels, masks, tf.ones([1])).sums
         return {
-          tensors: {
-            params,
-            optimizer: next,
-            best: tree.where(isBest, params, state.best),
-            accuracy: tf.where(isBest, accuracy, state.accuracy),
-            testAccuracy: tf.where(isBest, testAccuracy, state.testAccuracy),
-          },
+          tensors: keepBest(state, { params, optimizer: next, accuracy, testAccuracy }, 'latest'),
           metrics: { loss: value, accuracy },
         }
       })
@@ -175,7 +155,7 @@ async function trained(
   return { tensors: state.tensors, validation, test }
 }
 
-/** Weights of each layer that are not 0: leaves of rank 2 are matrices of layers. */
+/** How many parameters are not 0. */
 function nonZero(params: Tree): number {
   return tree.leaves(params).reduce((sum, leaf) => sum + Array.from(leaf.dataSync()).filter((value) => value !== 0).length, 0)
 }
@@ -247,10 +227,9 @@ export async function fitTeddy(graph: Graph, options: FitTeddyOptions): Promise<
   const size = tree.size(params)
   const left = nonZero(params)
   const network = graphNetwork({ ...defined, classes })
-  const cost = (g: Graph, weights: number): number => {
-    const entries = g.src.length + degrees(g).length
-    return g.nodes * weights + network.widths.reduce((sum, width) => sum + entries * width, 0)
-  }
+  // Each node has a self-loop beside its entries.
+  const cost = (g: Graph, weights: number): number =>
+    g.nodes * weights + network.widths.reduce((sum, width) => sum + (g.src.length + g.nodes) * width, 0)
   const pairs = options.directed === true ? graph.src.length : graph.src.filter((from, e) => from < graph.dst[e]).length
   return {
     graph: pruned,

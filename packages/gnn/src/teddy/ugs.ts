@@ -11,6 +11,7 @@ import { withSelfLoops, type Graph } from '../graph'
 import { nodeInput } from '../layers'
 import { labelledGraph, maskedCrossEntropy, nodesOf, nodeSums, wholeGraph, type GraphStep } from '../node-classifier'
 import { gatherColumns, gatherRows, sparseArrays, sparseTensors, sumByRow, type SparseMatrix } from '../sparse-matrix'
+import { keepBest, startBest, type BestSoFar } from './best'
 import { graphNetwork, type GraphNetworkOptions } from './networks'
 
 /** Options of {@link fitUgs}. */
@@ -36,7 +37,7 @@ export type UgsLevel = { edgeSparsity: number; weightSparsity: number; validatio
 
 /** Weights, and masks on entries and weights where they are trained. */
 type Masked = { weights: Tree; edges: tf.Tensor; masks: Tree }
-type State = { params: Masked; optimizer: Tree; best: Masked; accuracy: tf.Tensor; testAccuracy: tf.Tensor }
+type State = BestSoFar<Masked>
 
 /** What is still there: 1 for entries and weights that were not removed. */
 interface Alive {
@@ -89,8 +90,8 @@ export async function fitUgs(graph: Graph, options: FitUgsOptions = {}): Promise
     )
   }
   /** The entries weighed by masks, normalised for GCN. */
-  const adjacency = (weights: tf.Tensor): SparseMatrix => {
-    const matrix = { ...sparseTensors(entries), value: weights }
+  const adjacency = (all: SparseMatrix, weights: tf.Tensor): SparseMatrix => {
+    const matrix = { ...all, value: weights }
     if (kind === 'gin') return matrix
     const scale = tf.rsqrt(tf.maximum(sumByRow(matrix, weights, graph.nodes), 1e-12))
     return { ...matrix, value: tf.mul(weights, tf.mul(gatherRows(matrix, scale), gatherColumns(matrix, scale))) }
@@ -98,14 +99,18 @@ export async function fitUgs(graph: Graph, options: FitUgsOptions = {}): Promise
 
   /** Trains weights, and masks with them where `trainsMasks`. */
   function learner(alive: Alive, trainsMasks: boolean): Learner<State, GraphStep> {
-    const kept = (): { edges: tf.Tensor; weights: Tree } => ({ edges: tf.tensor1d(alive.edges), weights: weightTree(alive.weights) })
-    const logits = ({ weights, edges, masks }: Masked, k?: Key): tf.Tensor => {
-      const there = kept()
+    const constants = () => ({
+      x: nodeInput(graph),
+      entries: sparseTensors(entries),
+      edges: tf.tensor1d(alive.edges),
+      weights: weightTree(alive.weights),
+    })
+    const logits = ({ weights, edges, masks }: Masked, there: ReturnType<typeof constants>, k?: Key): tf.Tensor => {
       const fixed = tf.tensor1d(isMasked.map((value) => 1 - value))
       const entryWeights = trainsMasks ? tf.add(tf.mul(tf.mul(edges, there.edges), tf.tensor1d(isMasked)), fixed) : there.edges
       const own: Tree = tree.map((w, m) => tf.mul(w, m), weights, there.weights)
       const used: Tree = trainsMasks ? tree.map((w, m) => tf.mul(w, m), own, masks) : own
-      return network.apply(used, adjacency(entryWeights), nodeInput(graph), k)
+      return network.apply(used, adjacency(there.entries, entryWeights), there.x, k)
     }
     const norm = (t: readonly Tree[]): tf.Tensor => tf.addN(tree.leaves(t).map((leaf) => tf.sum(tf.abs(leaf))))
     return {
@@ -116,37 +121,21 @@ export async function fitUgs(graph: Graph, options: FitUgsOptions = {}): Promise
           edges: tf.tensor1d(jitter(0, entries.row.length)),
           masks: weightTree(jitter(1, alive.weights.length)),
         }
-        return {
-          tensors: {
-            params,
-            optimizer: optimizer.init(params),
-            best: tree.clone(params),
-            accuracy: tf.scalar(-1),
-            testAccuracy: tf.scalar(0),
-          },
-          host: null,
-        }
+        return { tensors: startBest(params, optimizer), host: null }
       },
       step(state, _, k) {
         return tree.tidy(() => {
+          const there = constants()
           const { value, grads } = valueAndGrad((params: Masked) => {
-            const ce = maskedCrossEntropy(logits(params, k), labels, train)
+            const ce = maskedCrossEntropy(logits(params, there, k), labels, train)
             if (!trainsMasks) return ce
             return tf.add(ce, tf.add(tf.mul(norm([params.edges]), edgePenalty), tf.mul(norm([params.masks]), weightPenalty)))
           })(state.params)
           const { updates, state: next } = optimizer.update(grads, state.optimizer, state.params)
           const params = applyUpdates(state.params, updates)
-          const { accuracy, testAccuracy } = nodeSums(logits(params), labels, parts, tf.ones([1])).sums
-          // The earliest best.
-          const isBest = tf.greater(accuracy, state.accuracy) as tf.Scalar
+          const { accuracy, testAccuracy } = nodeSums(logits(params, there), labels, parts, tf.ones([1])).sums
           return {
-            tensors: {
-              params,
-              optimizer: next,
-              best: tree.where(isBest, params, state.best),
-              accuracy: tf.where(isBest, accuracy, state.accuracy),
-              testAccuracy: tf.where(isBest, testAccuracy, state.testAccuracy),
-            },
+            tensors: keepBest(state, { params, optimizer: next, accuracy, testAccuracy }, 'earliest'),
             metrics: { loss: value },
           }
         })
