@@ -74,6 +74,13 @@ describe('self-loops, features, selections', () => {
     expect(selectEdges(path, (e) => e > 0).src).toHaveLength(5)
   })
 
+  it('adds self-loops to 300,000 entries', () => {
+    const large = randomGraph(key(11), { nodes: 30_000, edges: 300_000 })
+    const looped = withSelfLoops(large)
+    expect(looped.src.filter((from, e) => from === looped.dst[e])).toHaveLength(30_000)
+    expect(adjacencyArrays(large, { selfLoops: true }).row).toHaveLength(looped.src.length)
+  })
+
   it('reads sparse features as dense ones; rows sum to 1 after normalisation', () => {
     const sparse = {
       kind: 'sparse' as const,

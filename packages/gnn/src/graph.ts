@@ -1,5 +1,6 @@
 /** Graphs on the host: checked once when they are made, with edges sorted by destination for fast sums over neighbours. */
 import { DataError, OptionError, ShapeError } from '@bpf/core'
+import { joined } from './shared/joined'
 
 /** Node features [n, columns]: every value, or only those that are not zero (compressed rows). */
 export type Features =
@@ -256,12 +257,7 @@ export function withSelfLoops(graph: Graph): Graph {
     if (from === dst[e]) has[from] = 1
   })
   const missing = Int32Array.from({ length: nodes }, (_, i) => i).filter((i) => has[i] === 0)
-  return withEntries(
-    graph,
-    Int32Array.of(...src, ...missing),
-    Int32Array.of(...dst, ...missing),
-    weight && Float32Array.of(...weight, ...missing.map(() => 1)),
-  )
+  return withEntries(graph, joined(src, missing), joined(dst, missing), weight && joined(weight, new Float32Array(missing.length).fill(1)))
 }
 
 /** The graph without its self-loops. */

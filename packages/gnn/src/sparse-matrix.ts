@@ -1,7 +1,7 @@
 /** Sparse times dense without an n × n matrix: a gather and a sorted scatter forward, the same on the transposed entries backward. */
 import { customGradient, ShapeError } from '@bpf/core'
 import * as tf from '@tensorflow/tfjs-core'
-import { sortedOrder, type Graph } from './graph'
+import { sortedOrder, withSelfLoops, type Graph } from './graph'
 
 /**
  * A sparse matrix by entries, sorted by row: row, column [E] int32, value [E] float32, and `transpose` [E] int32, the
@@ -44,21 +44,11 @@ export type Normalisation = 'none' | 'symmetric' | 'mean'
  *   (rows of nodes without neighbours stay 0), D the row sums of A; `selfLoops` adds one at each node first
  */
 export function adjacencyArrays(
-  { nodes, src, dst, weight }: Graph,
+  graph: Graph,
   { normalisation = 'none', selfLoops = false }: { normalisation?: Normalisation; selfLoops?: boolean } = {},
 ): SparseArrays {
-  const missing = new Uint8Array(nodes).fill(selfLoops ? 1 : 0)
-  src.forEach((from, e) => {
-    if (from === dst[e]) missing[from] = 0
-  })
-  const loops = Int32Array.from({ length: nodes }, (_, i) => i).filter((i) => missing[i] === 1)
-  const count = src.length + loops.length
-  const [row, column, value] = [new Int32Array(count), new Int32Array(count), new Float32Array(count).fill(1)]
-  row.set(dst)
-  row.set(loops, src.length)
-  column.set(src)
-  column.set(loops, src.length)
-  if (weight !== undefined) value.set(weight)
+  const { nodes, src: column, dst: row, weight } = selfLoops ? withSelfLoops(graph) : graph
+  const value = weight?.slice() ?? new Float32Array(row.length).fill(1)
   if (normalisation !== 'none') {
     const sums = new Float64Array(nodes)
     row.forEach((i, e) => (sums[i] += value[e]))

@@ -3,6 +3,7 @@ import { DataError, OptionError, type Key } from '@bpf/core'
 import { splitIndices } from '@bpf/core/data'
 import { fold, uniformArray } from '@bpf/core/random'
 import { selectEdges, type Graph } from './graph'
+import { joined } from './shared/joined'
 
 /** Shares of nodes. What is left over tests. */
 export interface NodeSplitOptions {
@@ -80,8 +81,14 @@ export function splitEdges(
     const from = used
     used += part.length
     return {
-      src: Int32Array.of(...edges.map((e) => src[e]), ...negatives.src.subarray(from, used)),
-      dst: Int32Array.of(...edges.map((e) => dst[e]), ...negatives.dst.subarray(from, used)),
+      src: joined(
+        edges.map((e) => src[e]),
+        negatives.src.subarray(from, used),
+      ),
+      dst: joined(
+        edges.map((e) => dst[e]),
+        negatives.dst.subarray(from, used),
+      ),
       label: Int32Array.from({ length: 2 * part.length }, (_, i) => (i < part.length ? 1 : 0)),
     }
   }

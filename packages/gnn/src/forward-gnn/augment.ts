@@ -1,6 +1,7 @@
 /** Graphs with virtual nodes for classes, graphs side by side, and labels as features. */
 import { DataError, OptionError } from '@bpf/core'
 import { withEntries, type Graph } from '../graph'
+import { joined } from '../shared/joined'
 
 /** Which way edges to virtual nodes go. */
 export type VirtualDirection = 'both' | 'to-virtual'
@@ -57,12 +58,6 @@ export function withVirtualNodes(
     throw new OptionError(`withVirtualNodes: direction must be 'both' or 'to-virtual', got '${String(direction)}'`)
   }
   const added = virtualNodeEdges(nodes, classes, linked, classOf, direction)
-  const joined = (a: Int32Array, b: Int32Array): Int32Array => {
-    const all = new Int32Array(a.length + b.length)
-    all.set(a)
-    all.set(b, a.length)
-    return all
-  }
   const weights = weight === undefined ? undefined : new Float32Array(weight.length + added.src.length).fill(1)
   if (weight !== undefined) weights?.set(weight)
   return withEntries({ nodes: nodes + classes, src, dst }, joined(src, added.src), joined(dst, added.dst), weights)

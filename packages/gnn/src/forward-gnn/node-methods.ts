@@ -3,6 +3,7 @@ import { OptionError, tree, type Key, type Staged, type Tree } from '@bpf/core'
 import { fold, normalArray, uniformArray } from '@bpf/core/random'
 import * as tf from '@tensorflow/tfjs-core'
 import { labelledGraph, nodesOf, type GraphStep } from '../node-classifier'
+import { joined } from '../shared/joined'
 import { joinColumns, labelRows, sideBySide, stackRows, withVirtualNodes, type VirtualDirection } from './augment'
 import {
   featureRows,
@@ -27,8 +28,6 @@ export type StagedNodeClassifier = Omit<Staged<LayerwiseState, GraphStep>, 'pred
 }
 
 const classesOf = (labels: Int32Array, nodes: Int32Array): Int32Array => Int32Array.from(nodes, (i) => labels[i])
-
-const joined = (a: Int32Array, b: Int32Array): Int32Array => Int32Array.of(...a, ...b)
 
 /** Share of rows whose largest score is that of the label. */
 export function accuracyOf(scores: tf.Tensor, labels: Int32Array): tf.Tensor {

@@ -5,6 +5,7 @@ import { fold } from '@bpf/core/random'
 import * as tf from '@tensorflow/tfjs-core'
 import type { Graph } from '../graph'
 import { labelledGraph, nodesOf, nodeSums, type NodeLearner } from '../node-classifier'
+import { joined } from '../shared/joined'
 import { sparseTensors } from '../sparse-matrix'
 import { labelRows, withVirtualNodes, type VirtualDirection } from './augment'
 import { featureRows, initLayers, rowsOf, stackOf, type ForwardGnnOptions, type Stack } from './layerwise'
@@ -173,8 +174,11 @@ export function topDownToInput(options: TopDownToInputOptions): NodeLearner<TopD
   const labelValues = labelRows(
     total,
     task.classes,
-    Int32Array.of(...task.train, ...virtualRows.map((c) => task.nodes + c)),
-    Int32Array.of(...task.trainLabels, ...virtualRows),
+    joined(
+      task.train,
+      virtualRows.map((c) => task.nodes + c),
+    ),
+    joined(task.trainLabels, virtualRows),
   )
   const labelState = (): tf.Tensor => tf.tensor2d(labelValues, [total, task.classes])
   const layers = topDownLayers('topDownToInput', stack, task.graph, labelState, task.classes, options)
