@@ -5,6 +5,7 @@ import { currentCompiler } from './compiler'
 import { scan } from './control'
 import type { Dataset } from './data/dataset'
 import { BpfError, DataError, isBpfError, OptionError, ShapeError } from './errors'
+import { yieldToEventLoop } from './event-loop'
 import type { Json, Learner, LearnerState, StepInfo } from './learner'
 import { fold, key as makeKey, split, symbolicKey, type Key } from './random/key'
 import { checkSameRun, noBatch, ownedState } from './run-start'
@@ -617,9 +618,4 @@ function makeEvaluator<State extends Tree, Batch extends Tree>(learner: Learner<
     if (count === 0) throw new DataError('evaluateLearner: the dataset has no examples')
     return Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / count]))
   }
-}
-
-function yieldToEventLoop(): Promise<void> {
-  const immediate = (globalThis as { setImmediate?: (callback: () => void) => void }).setImmediate
-  return new Promise((resolve) => (immediate === undefined ? setTimeout(resolve, 0) : immediate(resolve)))
 }

@@ -2,7 +2,7 @@
  * The baseline of the convex programs: the same objective by back-propagation, from random weights, with plain or
  * adversarial (FGSM, PGD) full-batch training.
  */
-import { random, type Key } from '@bpf/core'
+import { random, yieldToEventLoop, type Key } from '@bpf/core'
 import type { MatrixInput, VectorInput } from '@bpf/core/data'
 import { matmul, type Matrix } from '@bpf/core/linalg'
 import { adamStep, cosineRate } from './adam'
@@ -12,7 +12,7 @@ import { outputLoss, type ConvexReluLoss } from './losses'
 import { convexReluModel, type ConvexReluNetwork } from './model'
 import { reluNetworkObjective, type ReluNetwork } from './network'
 import { readProblem, type ConvexReluProblemOptions } from './problem'
-import { turnEvery, yieldToEventLoop } from './yield'
+import { turnEvery } from './turns'
 
 /** Options of {@link fitBackpropRelu}. */
 export interface FitBackpropReluOptions extends ConvexReluProblemOptions {

@@ -10,7 +10,7 @@
  * makes its adversarial version convex too. Its code (Bai-YT/Convex-NN-Training) hands the programs to an interior-point solver;
  * here the adversarial one is split so that ADMM solves it exactly. Everything is in double precision: in float32 ADMM stalls near 1e-4.
  */
-import { OptionError, random, type Key } from '@bpf/core'
+import { OptionError, random, yieldToEventLoop, type Key } from '@bpf/core'
 import type { MatrixInput, VectorInput } from '@bpf/core/data'
 import { matrix, type Matrix } from '@bpf/core/linalg'
 import { admmOnSystem, uStepWeight } from './admm'
@@ -35,7 +35,6 @@ import {
   type Solved,
 } from './solve'
 import { woodburyParts, woodburyUStep } from './woodbury'
-import { yieldToEventLoop } from './yield'
 
 /** A network fitted by {@link fitConvexRelu}. */
 export interface ConvexReluFit extends ConvexReluNetwork {

@@ -1,4 +1,4 @@
-import type { Key } from '@bpf/core'
+import { yieldToEventLoop, type Key } from '@bpf/core'
 import type { MatrixInput } from '@bpf/core/data'
 import type { Matrix } from '@bpf/core/linalg'
 import * as tf from '@tensorflow/tfjs-core'
@@ -11,7 +11,7 @@ import type { ConvexReluProblemOptions, Problem } from './problem'
 import { robustConvexAdmm, type RobustProgramState } from './robust-admm'
 import { penalizedRobustProgram, type PenalizedProgramState } from './robust-penalized'
 import { sampledConvexProgram, type SampledProgramState } from './sampled'
-import { turnEvery, yieldToEventLoop } from './yield'
+import { turnEvery } from './turns'
 
 /**
  * `admm`: Algorithm 1, and its split for other losses and for adversarial training. `admm-rbcd`: Algorithm 2. `scp`: the

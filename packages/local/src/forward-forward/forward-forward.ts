@@ -5,7 +5,7 @@
  * Each layer learns to be active on images that carry their true label and quiet on images that carry a wrong one; nothing
  * flows back from layer to layer. A class is predicted by trying all labels and taking the one with the most activity.
  */
-import { logSoftmax, OptionError, softmaxCrossEntropy, tree, valueAndGrad, type Dataset, type Tree } from '@bpf/core'
+import { logSoftmax, OptionError, softmaxCrossEntropy, tree, valueAndGrad, type Dataset, type Tree, warn } from '@bpf/core'
 import { adamw, applyUpdates, schedule, type Optimizer, type Schedule } from '@bpf/core/optim'
 import { fold, type Key } from '@bpf/core/random'
 import * as tf from '@tensorflow/tfjs-core'
@@ -222,10 +222,4 @@ async function warnOfEmptyRows(data: Dataset<LabelledBatch>, classes: number, si
     tf.dispose([batch.x, batch.y, weight, empty])
   }
   if (count > 0) warn(`forwardForward: ${count} rows are zero behind their first ${classes} values; they teach the label alone`)
-}
-
-// @bpf/core has the same for its own warnings, but does not export it.
-function warn(message: string): void {
-  const { process } = globalThis as { process?: { emitWarning?: (text: string, type: string) => void } }
-  process?.emitWarning?.(message, 'BpfWarning')
 }

@@ -1,5 +1,5 @@
 /** The bound on η of a layer with squared errors: it is an LMS filter, stable for η·J″·mean‖a_{i−1}‖²·max σ′² < 2. */
-import type { Dataset } from '@bpf/core'
+import { warn, type Dataset } from '@bpf/core'
 import * as tf from '@tensorflow/tfjs-core'
 import { activationRule, type TargetActivation } from './activation'
 import { lossRule } from './local-loss'
@@ -7,12 +7,6 @@ import type { TargetTraining } from './network'
 
 /** Batches that the mean is taken over. */
 const batches = 8
-
-// @bpf/core has the same for its own warnings, but does not export it.
-function warn(message: string): void {
-  const { process } = globalThis as { process?: { emitWarning?: (text: string, type: string) => void } }
-  process?.emitWarning?.(message, 'BpfWarning')
-}
 
 /**
  * Warns when the first layer's learning rate is beyond its bound. A convolution sees its input at several positions: its
