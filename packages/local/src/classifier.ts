@@ -13,6 +13,7 @@ import {
   type Tree,
 } from '@bpf/core'
 import { batch, fromArrays, readLabels, shuffle, type ArrayLeaf, type LabelsInput } from '@bpf/core/data'
+import { predictedLabels } from '@bpf/core/metrics'
 import * as tf from '@tensorflow/tfjs-core'
 import type { ClassifierLearner, LabelledBatch, StagedClassifier } from './shared/labelled'
 
@@ -142,11 +143,8 @@ export function classifierOf<State extends Tree, Aux = void>(
   }
 
   async function predict(X: ArrayLeaf, options?: PredictOptions): Promise<Int32Array> {
-    const probabilities = await predictProba(X, options)
-    return Int32Array.from({ length: probabilities.length / classes }, (_, row) => {
-      const scores = probabilities.subarray(row * classes, (row + 1) * classes)
-      return scores.indexOf(Math.max(...scores))
-    })
+    const data = await predictProba(X, options)
+    return predictedLabels({ data, shape: [data.length / classes, classes] })
   }
 
   return {

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { compile, DataError, fit, softmaxCrossEntropy, tree, valueAndGrad, type Learner, type Tree } from '@bpf/core'
 import { batch, fitStandardiser, fromArrays, kFoldIndices, shuffle } from '@bpf/core/data'
+import { accuracy } from '@bpf/core/metrics'
 import { conv2d, dense, flatten, maxPool, relu, sequential } from '@bpf/core/nn'
 import { adam, applyUpdates, type AdamState } from '@bpf/core/optim'
 import { fold, type Key } from '@bpf/core/random'
@@ -293,14 +294,6 @@ async function activations(tensors: DeepState, images: Rows, height: number, wid
   return { phi: { x: values, y: images.y, columns: features }, logits }
 }
 
-function argMaxRows(values: Float32Array, classes: number): Float64Array {
-  return Float64Array.from({ length: values.length / classes }, (_, row) => {
-    let top = 0
-    for (let k = 1; k < classes; k++) if (values[row * classes + k] > values[row * classes + top]) top = k
-    return top
-  })
-}
-
 /** A dense head against a boosted head on the same features. */
 async function runDeep(context: RunContext<Settings>, settings: DeepSettings): Promise<SeedResult> {
   const name = await context.data.firstFound(['fashion-mnist', 'mnist-10k'])
@@ -327,7 +320,7 @@ async function runDeep(context: RunContext<Settings>, settings: DeepSettings): P
   const curve = Array.from(model.stagedScore(matrix(phiTest), phiTest.y))
   return {
     values: {
-      'deep/dense': score('classification', argMaxRows(held.logits, 10), test.y),
+      'deep/dense': accuracy({ data: held.logits, shape: [test.y.length, 10] }, test.y),
       'deep/gbnn': curve[curve.length - 1],
       'deep/one-step': curve[0],
     },

@@ -26,6 +26,7 @@ import {
 } from '@bpf/calibration'
 import { DataError, fit, tree, valueAndGrad, type Dataset, type Learner, type Tree } from '@bpf/core'
 import { batch, fromArrays, parseNpz, shuffle } from '@bpf/core/data'
+import { predictedLabels } from '@bpf/core/metrics'
 import { mlp } from '@bpf/core/nn'
 import { adam, applyUpdates, type AdamState } from '@bpf/core/optim'
 import { categoricalArray, fold, normalArray, uniformArray, type Key } from '@bpf/core/random'
@@ -141,19 +142,12 @@ const methodLabels: Readonly<Record<string, string>> = {
   oi: 'order-invariant network',
 }
 
-function argMaxRows(values: Float32Array, classes: number): Int32Array {
-  return Int32Array.from({ length: values.length / classes }, (_, row) => {
-    let best = row * classes
-    for (let i = best + 1; i < (row + 1) * classes; i++) if (values[i] > values[best]) best = i
-    return best - row * classes
-  })
-}
-
 /** Test metrics of probabilities, and how many rows have another top label than the logits. */
 function measure(task: Task, probabilities: Float32Array): Record<string, number> {
   const metrics = calibrationMetrics(probabilities, task.testLabels, { classes: task.classes, metrics: metricNames })
-  const before = argMaxRows(task.testLogits, task.classes)
-  const after = argMaxRows(probabilities, task.classes)
+  const shape = [task.testLabels.length, task.classes]
+  const before = predictedLabels({ data: task.testLogits, shape })
+  const after = predictedLabels({ data: probabilities, shape })
   // Two classes may tie after rounding: a change is a class that got strictly more than the one that was first.
   const changed = after.reduce(
     (count, k, row) => count + (probabilities[row * task.classes + k] > probabilities[row * task.classes + before[row]] ? 1 : 0),

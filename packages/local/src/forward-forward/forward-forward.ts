@@ -5,7 +5,7 @@
  * Each layer learns to be active on images that carry their true label and quiet on images that carry a wrong one; nothing
  * flows back from layer to layer. A class is predicted by trying all labels and taking the one with the most activity.
  */
-import { logSoftmax, OptionError, softmaxCrossEntropy, tree, valueAndGrad, type Dataset, type Tree, warn } from '@bpf/core'
+import { logSoftmax, OptionError, softmaxCrossEntropy, tree, valueAndGrad, warn, type Dataset, type Tree } from '@bpf/core'
 import { adamw, applyUpdates, schedule, type Optimizer, type Schedule } from '@bpf/core/optim'
 import { fold, type Key } from '@bpf/core/random'
 import * as tf from '@tensorflow/tfjs-core'

@@ -1,5 +1,6 @@
 import { DataError, OptionError, ShapeError } from '@bpf/core'
 import { readMatrix, readVector, type MatrixInput, type VectorInput } from '@bpf/core/data'
+import { predictedLabels } from '@bpf/core/metrics'
 import { boostingLoss, type BoostingLossKind } from './losses'
 import { networkOutputs, type NetworkSizes, type NetworkWeights, type UnitActivation } from './small-network'
 
@@ -47,15 +48,6 @@ export interface GradientBoostedNetwork extends BoostedParts {
   truncate(t: number): GradientBoostedNetwork
   /** The same function as one network. */
   toNetwork(): MergedNetwork
-}
-
-/** Index of the largest value of each row [n, K], the first on a tie. */
-function argMaxRows(values: Float64Array, classes: number): Int32Array {
-  return Int32Array.from({ length: values.length / classes }, (_, row) => {
-    let best = 0
-    for (let k = 1; k < classes; k++) if (values[row * classes + k] > values[row * classes + best]) best = k
-    return best
-  })
 }
 
 function accuracy(predicted: Float64Array, y: ArrayLike<number>): number {
@@ -143,7 +135,7 @@ export function boostedNetworkModel(parts: BoostedParts): GradientBoostedNetwork
   const toPrediction = (raw: Float64Array): Float64Array => {
     if (classes === undefined) return raw.slice()
     if (outputs === 1) return raw.map((f) => classes[f > 0 ? 1 : 0])
-    return Float64Array.from(argMaxRows(raw, outputs), (k) => classes[k])
+    return Float64Array.from(predictedLabels({ data: raw, shape: [raw.length / outputs, outputs] }), (k) => classes[k])
   }
   const stagedPredict = (X: MatrixInput): Float64Array[] => Array.from(stages(X), toPrediction).slice(1)
   return {
