@@ -9,6 +9,7 @@ import {
   classFeatures,
   createGraph,
   degreeCorrectedBlockModel,
+  degrees,
   edgeScores,
   edgesToKeep,
   fitTeddy,
@@ -68,13 +69,14 @@ async function compare(context: RunContext<Settings>, prefix: string, graph: Gra
   const values: Record<string, number> = {}
   for (const [id, { name, options }] of Object.entries(methods)) {
     if (onlyClaims && !claimed.includes(id)) continue
-    values[`${prefix}${id}/accuracy`] = await context.part(`${prefix}${id}`, async () => {
+    const { accuracy, cost } = await context.part(`${prefix}${id}`, async () => {
       const given = { edgeSparsity, hidden, epochs, distil: false, lambda: 0, key, signal, reporter: context.reporter(name) }
       const ticket = await fitTeddy(graph, { ...given, ...options(settings) })
       tree.dispose(ticket.params)
-      if (id === 'teddy-full') values[`${prefix}cost`] = ticket.multiplyAdds / ticket.denseMultiplyAdds
-      return ticket.testAccuracy
+      return { accuracy: ticket.testAccuracy, cost: ticket.multiplyAdds / ticket.denseMultiplyAdds }
     })
+    values[`${prefix}${id}/accuracy`] = accuracy
+    if (id === 'teddy-full') values[`${prefix}cost`] = cost
   }
   if (!onlyClaims && settings.ugsLevels > 0) {
     const last = await context.part(`${prefix}ugs`, async () => {
@@ -88,34 +90,35 @@ async function compare(context: RunContext<Settings>, prefix: string, graph: Gra
   return values
 }
 
-/** Coordinates of the nodes by repeated averaging over neighbours, classes apart: enough to see where edges went. */
-function picture(graph: Graph, edgeSparsity: number) {
+/** How many undirected edges join nodes of such degrees (in powers of two), and what share of them is removed. */
+function removedByDegree(graph: Graph, edgeSparsity: number) {
   const { keep } = edgesToKeep(graph, edgeScores(graph).edge, edgeSparsity)
-  const degree = new Float64Array(graph.nodes)
-  graph.dst.forEach((to) => degree[to]++)
-  const bins = new Map<string, { degree: number; kept: number; gone: number }>()
+  const degree = degrees(graph)
+  const bins = new Map<string, { lower: number; upper: number; kept: number; gone: number }>()
   graph.src.forEach((from, e) => {
     const to = graph.dst[e]
     if (from >= to) return
     const lower = 2 ** Math.floor(Math.log2(Math.min(degree[from], degree[to])))
     const upper = 2 ** Math.floor(Math.log2(Math.max(degree[from], degree[to])))
     const name = `${lower} ${upper}`
-    const bin = bins.get(name) ?? { degree: 0, kept: 0, gone: 0 }
+    const bin = bins.get(name) ?? { lower, upper, kept: 0, gone: 0 }
     if (keep[e] === 1) bin.kept++
     else bin.gone++
     bins.set(name, bin)
   })
-  return [...bins].map(([name, { kept, gone }]) => {
-    const [lower, upper] = name.split(' ').map(Number)
-    return { lower, upper, edges: kept + gone, removed: gone / (kept + gone) }
-  })
+  return Array.from(bins.values(), ({ lower, upper, kept, gone }) => ({
+    lower,
+    upper,
+    edges: kept + gone,
+    removed: gone / (kept + gone),
+  }))
 }
 
 async function run(context: RunContext<Settings>): Promise<SeedResult> {
   const { settings, key, data } = context
   if (typeof settings.nodes === 'number') {
     const graph = generated(settings.nodes, key)
-    return { values: await compare(context, '', graph, fold(key, 3)), series: { picture: picture(graph, settings.edgeSparsity) } }
+    return { values: await compare(context, '', graph, fold(key, 3)), series: { picture: removedByDegree(graph, settings.edgeSparsity) } }
   }
   const values: Record<string, number> = {}
   for (const name of settings.nodes) {
