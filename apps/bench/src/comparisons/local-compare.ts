@@ -27,6 +27,7 @@ async function readSets(context: RunContext<CompareSettings>): Promise<Record<Co
   return {
     perceptron: await read({ flatten: true, ...standard }),
     unit: await read({ flatten: true }),
+    pooled: await read({ pool: 4, flatten: true, ...standard }),
     images: await read({ pool: 2, ...standard }, rimmed),
   }
 }

@@ -67,8 +67,8 @@ export interface Trained {
 export interface Contender {
   id: string
   name: string
-  /** `perceptron`: rows of pixels; `unit`: rows of pixels in [0, 1]; `images`. */
-  data: 'perceptron' | 'unit' | 'images'
+  /** `perceptron`: rows of pixels; `unit`: rows of pixels in [0, 1]; `pooled`: rows of 7 × 7 averages; `images`. */
+  data: 'perceptron' | 'unit' | 'pooled' | 'images'
   /** What is not alike: another architecture, another budget. */
   note?: string
   /** Tried with one rate only: a solver without one. */
@@ -287,12 +287,11 @@ export function oneHiddenLayer(settings: CompareSettings): readonly Contender[] 
     {
       id: 'mlp/convex-relu',
       name: 'convex two-layer ReLU network',
-      data: 'perceptron',
+      data: 'pooled',
       note: `one hidden layer, ${settings.convex.patterns} patterns for each class, ${settings.convex.images} images pooled to 7×7`,
       untuned: true,
       async train(sets, _rate, _epochs, key, { signal }) {
-        const small = (images: ImageSet, count: number) => pooledRows(slice(images, 0, Math.min(count, images.y.length)), 28, 4)
-        const train = small(sets.train, settings.convex.images)
+        const train = slice(sets.train, 0, Math.min(settings.convex.images, sets.train.y.length))
         const model = await fitConvexRelu(train.x, train.y, {
           task: 'multiclass',
           beta: 1e-3,
@@ -302,7 +301,7 @@ export function oneHiddenLayer(settings: CompareSettings): readonly Contender[] 
           signal,
         })
         return {
-          score: (images) => Promise.resolve(model.score(small(images, images.y.length).x, images.y)),
+          score: (images) => Promise.resolve(model.score(images.x, images.y)),
           cost: undefined,
           dispose: () => undefined,
         }
@@ -313,19 +312,6 @@ export function oneHiddenLayer(settings: CompareSettings): readonly Contender[] 
 
 function accuracyOf(predicted: Float64Array, y: Int32Array): number {
   return predicted.reduce((count, label, i) => count + (label === y[i] ? 1 : 0), 0) / y.length
-}
-
-/** Rows of pixels averaged over squares. */
-function pooledRows({ x, y, classes: count }: ImageSet, size: number, pool: number): ImageSet {
-  const side = size / pool
-  const data = new Float32Array(y.length * side * side)
-  for (let i = 0; i < y.length; i++) {
-    for (let p = 0; p < size * size; p++) {
-      const [row, column] = [Math.floor(p / size), p % size]
-      data[(i * side + Math.floor(row / pool)) * side + Math.floor(column / pool)] += x.data[i * size * size + p] / (pool * pool)
-    }
-  }
-  return { x: { data, shape: [y.length, side * side] }, y, classes: count }
 }
 
 /** Methods on a convolutional network, images of 14 × 14 with a rim of zeros. */
