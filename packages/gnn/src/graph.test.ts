@@ -157,6 +157,22 @@ describe('splits', () => {
     expect([count(masks?.train), count(masks?.validation), count(masks?.test)]).toEqual([10, 20, 70])
   })
 
+  it('may leave out validation or test, and refuse shares that do not fit', () => {
+    const graph = randomGraph(key(6), { nodes: 100, edges: 300 })
+    const counts = (train: number, validation: number) => {
+      const { masks } = splitNodes(key(5), graph, { train, validation })
+      return [masks?.train, masks?.validation, masks?.test].map((mask) => mask?.reduce((sum, v) => sum + v, 0))
+    }
+    expect(counts(0.3, 0)).toEqual([30, 0, 70])
+    expect(counts(0.7, 0.3)).toEqual([70, 30, 0])
+    expect(counts(1, 0)).toEqual([100, 0, 0])
+    expect(() => counts(0, 0.5)).toThrow('splitNodes: expected shares train > 0')
+    const { validation, test } = splitEdges(key(8), graph, { train: 0.8, validation: 0 })
+    expect(validation.label).toHaveLength(0)
+    expect(test.label.length).toBeGreaterThan(0)
+    expect(() => splitEdges(key(8), graph, { train: 0.8, validation: 0.3 })).toThrow('splitEdges: expected shares')
+  })
+
   it('of edges keep the message graph free of held-out edges; non-edges are no edges', () => {
     const graph = stochasticBlockModel(key(7), { nodes: 120, classes: 3, within: 0.2, between: 0.02 })
     const parts = splitEdges(key(8), graph, { train: 0.64, validation: 0.16 })

@@ -5,18 +5,32 @@ import { fold, uniformArray } from '@bpf/core/random'
 import { selectEdges, type Graph } from './graph'
 import { joined } from './shared/joined'
 
-/** Shares of nodes. What is left over tests. */
+/** Shares of nodes or edges. What is left over tests. */
 export interface NodeSplitOptions {
   train: number
   validation: number
 }
 
-/** The graph with masks from a random split of its nodes. @throws OptionError for shares that don't fit */
-export function splitNodes(key: Key, graph: Graph, { train, validation }: NodeSplitOptions): Graph {
+/** Indices to train, validate and test; a share of 0 has none. */
+function drawParts(name: string, count: number, { train, validation }: NodeSplitOptions, key: Key): Int32Array[] {
   if (!(train > 0 && validation >= 0 && train + validation <= 1)) {
-    throw new OptionError(`splitNodes: expected shares train > 0 and validation ≥ 0 of at most 1 together, got ${train} and ${validation}`)
+    throw new OptionError(`${name}: expected shares train > 0 and validation ≥ 0 of at most 1 together, got ${train} and ${validation}`)
   }
-  const parts = splitIndices(graph.nodes, [train, validation, Math.max(0, 1 - train - validation)], key)
+  const rest = 1 - train - validation
+  // What rounding leaves of 1 − 0.7 − 0.3 is no share.
+  const shares = [train, validation, rest > 1e-9 ? rest : 0]
+  const drawn = splitIndices(
+    count,
+    shares.filter((share) => share > 0),
+    key,
+  )
+  let next = 0
+  return shares.map((share) => (share > 0 ? drawn[next++] : new Int32Array(0)))
+}
+
+/** The graph with masks from a random split of its nodes. @throws OptionError for shares that don't fit, or of less than a node */
+export function splitNodes(key: Key, graph: Graph, shares: NodeSplitOptions): Graph {
+  const parts = drawParts('splitNodes', graph.nodes, shares, key)
   const mask = (indices: Int32Array): Uint8Array => {
     const out = new Uint8Array(graph.nodes)
     for (const i of indices) out[i] = 1
@@ -63,17 +77,19 @@ export function sampleNonEdges(key: Key, { nodes, src, dst }: Graph, count: numb
  * Splits the edges of an undirected graph for link prediction: the graph keeps the training edges, and each part has as
  * many pairs without an edge as with one.
  *
- * @param options - shares of edges that train and validate; the rest tests
+ * @param shares - of edges that train and validate; the rest tests
+ * @throws OptionError for shares that don't fit, or of less than an edge; DataError for a graph of fewer than 3 edges, or
+ *   one too dense for as many pairs without an edge
  */
 export function splitEdges(
   key: Key,
   graph: Graph,
-  { train, validation }: NodeSplitOptions,
+  shares: NodeSplitOptions,
 ): { graph: Graph; train: LabelledPairs; validation: LabelledPairs; test: LabelledPairs } {
   const { src, dst } = graph
   const pairs = Int32Array.from({ length: src.length }, (_, e) => e).filter((e) => src[e] < dst[e])
   if (pairs.length < 3) throw new DataError(`splitEdges: the graph has ${pairs.length} undirected edges; at least 3 are needed`)
-  const parts = splitIndices(pairs.length, [train, validation, Math.max(0, 1 - train - validation)], fold(key, 0))
+  const parts = drawParts('splitEdges', pairs.length, shares, fold(key, 0))
   const negatives = sampleNonEdges(fold(key, 1), graph, pairs.length)
   let used = 0
   const labelled = (part: Int32Array): LabelledPairs => {
