@@ -130,6 +130,23 @@ describe('fit', () => {
     expect(more.state.tensors.params.w.dataSync()).toEqual(whole.state.tensors.params.w.dataSync())
   })
 
+  it('ends the last epoch from a checkpoint of its last step', async () => {
+    const options = { steps: 20, checkpointEvery: 10, validation: linearData(), best: { metric: 'mse', mode: 'min' as const } }
+    const whole = await fit(linearLearner(), linearData(), options)
+    // What is left when the process dies in the last validation: the checkpoint of step 20 without that of a new best.
+    const store = memoryCheckpoints()
+    const checkpoints: typeof store = {
+      load: () => store.load(),
+      save: (checkpoint, info) => (info.best ? Promise.resolve() : store.save(checkpoint, info)),
+    }
+    await fit(linearLearner(), linearData(), { ...options, checkpoints })
+    const resumed = await fit(linearLearner(), linearData(), { ...options, checkpoints })
+    expect(resumed.history).toEqual(whole.history)
+    expect(resumed.best?.value).toBe(whole.best?.value)
+    expect(resumed.best?.epoch).toBe(1)
+    expect(resumed.state.host).toEqual(whole.state.host)
+  })
+
   it('refuses a checkpoint of another seed', async () => {
     const checkpoints = memoryCheckpoints()
     await fit(linearLearner(), linearData(), { steps: 3, seed: 1, checkpoints })

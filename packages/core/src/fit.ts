@@ -208,8 +208,11 @@ async function trainEpochs<State extends Tree, Batch extends Tree>(
     return result(run, reason)
   }
 
+  // A checkpoint of an epoch's last step is from before the epoch's end, which is still owed.
+  const owesEnd = (): boolean => progress.batchInEpoch > 0 && progress.batchInEpoch === dataset.batchesPerEpoch
+
   let emptyEpochs = 0
-  while (!finished()) {
+  while (!finished() || owesEnd()) {
     if (options.signal?.aborted) return end('aborted')
     const before = progress.step
     const outcome = await trainEpoch(trainer, dataset, options, keys, run, save, stepLimit)
