@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { forbidFallback } from './__fixtures__/native-only'
 import './index'
 import { createGraph } from './graph'
-import { binary, reduce, scalar, transpose } from './emit'
+import { binary, concat, reduce, reshape, scalar, slice, split, transpose } from './emit'
 import { deviation, sample } from './testing/index'
 
 forbidFallback()
@@ -115,5 +115,30 @@ describe('rewritings', () => {
     const y = binary(g, 'Mul', binary(g, 'Mul', x, scalar(g, 2, 'float32')), wide)
     const ops = g.build('g', [y]).nodes.map(({ op }) => op)
     expect(ops).toEqual(['Mul', 'Mul'])
+  })
+
+  it('join the neighbouring pieces of a value by not cutting it', () => {
+    const g = createGraph()
+    const x = g.input({ shape: [12], type: 'float32' })
+    const pieces = split(g, x, 0, [2, 4, 1, 5])
+    const flat = pieces.map((piece, i) => (i === 1 ? reshape(g, reshape(g, piece, [2, 2]), [4]) : piece))
+    expect(concat(g, flat, 0)).toBe(x)
+    const ops = (values: typeof pieces): string[] => g.build('g', [concat(g, values, 0)]).nodes.map(({ op }) => op)
+    expect(ops([pieces[1], pieces[2]])).toEqual(['Slice'])
+    expect(ops([pieces[2], pieces[1]])).toEqual(['Split', 'Concat'])
+    expect(ops([slice(g, x, [0], [3], [2]), slice(g, x, [0], [5], [7])])).toEqual(['Slice'])
+  })
+
+  it('reduce the last axes first where others lie between', async () => {
+    const fn = ([x]: tf.Tensor[]): tf.Tensor[] => [
+      tf.sum(x, [0, 2, 3]),
+      tf.mean(x, [0, 2, 3], true),
+      tf.max(x, [0, 2, 3]),
+      tf.prod(x, [0, 2, 3]),
+    ]
+    expect(await deviation(fn, [sample([3, 4, 5, 6], 1)])).toBeLessThan(1e-6)
+    const g = createGraph()
+    const x = g.input({ shape: [3, 4, 5, 6], type: 'float32' })
+    expect(g.build('g', [reduce(g, 'ReduceSum', x, [0, 2, 3], false)]).nodes).toHaveLength(2)
   })
 })

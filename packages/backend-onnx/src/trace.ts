@@ -12,7 +12,7 @@ import {
 } from './backend'
 import { backendError, tracingError } from './errors'
 import { createGraph, sizeOf, type ConstantData, type Graph, type Value } from './graph'
-import { concat, filled, int64, reshape } from './emit'
+import { concat, filled, reshape, split } from './emit'
 import type { AnyValue } from './lowering'
 import { createSession, nativeTensor, type NativeTensor } from './native'
 import { encodeModel } from './proto'
@@ -233,12 +233,7 @@ function addInputs(
   const total = sizes.reduce((sum, size) => sum + size, 0)
   const vector = packed.length === 0 ? undefined : graph.input({ shape: [total], type: graph.float }, 'packed')
   if (vector !== undefined) {
-    const parts = graph.ops(
-      'Split',
-      [vector, int64(graph, sizes)],
-      sizes.map((size) => ({ shape: [size], type: graph.float })),
-      { axis: { int: 0 } },
-    )
+    const parts = split(graph, vector, 0, sizes)
     for (const [n, i] of packed.entries()) values[i] = reshape(graph, parts[n], specs[i].shape)
   }
   return {

@@ -4,13 +4,14 @@ import { compile } from './compile'
 import { currentCompiler } from './compiler'
 import { scan } from './control'
 import type { Dataset } from './data/dataset'
+import { elementwise } from './elementwise'
 import { BpfError, DataError, isBpfError, OptionError, ShapeError } from './errors'
 import { yieldToEventLoop } from './event-loop'
 import type { Json, Learner, LearnerState, StepInfo } from './learner'
 import { fold, key as makeKey, split, symbolicKey, type Key } from './random/key'
 import { checkSameRun, noBatch, ownedState } from './run-start'
 import type { Checkpoint, FitOptions, FitResult } from './training'
-import { allFinite, clone, dispose, entries, leaves, map, signature, type Tree } from './tree'
+import { allFinite, clone, dispose, entries, flatten, leaves, map, signature, unflatten, type Tree } from './tree'
 
 /** A native call should not last longer than this, so that progress, abort and Ctrl-C work. */
 const callBudgetMs = 100
@@ -162,10 +163,15 @@ function guardedStep<State extends Tree, Batch extends Tree>(learner: Learner<St
   return (tensors, ok, batch, key) => {
     const next = learner.step(tensors, batch, key)
     checkSameSignature(tensors, next.tensors)
-    const old = new Set(leaves(tensors))
-    const changed = leaves(next.tensors).filter((leaf) => !old.has(leaf))
-    const good = tf.logicalAnd(ok, allFinite([changed, next.metrics])) as tf.Scalar
-    const guarded = map((before, after) => (before === after ? before : tf.where(good, after, before)), tensors, next.tensors)
+    const [before, after] = [leaves(tensors), leaves(next.tensors)]
+    const changed = after.flatMap((leaf, i) => (leaf === before[i] ? [] : [i]))
+    const good = tf.logicalAnd(ok, allFinite([changed.map((i) => after[i]), next.metrics])) as tf.Scalar
+    const chosen = elementwise(
+      ([old, now]) => [tf.where(good, now, old)],
+      changed.map((i) => [before[i], after[i]]),
+    )
+    for (const [n, i] of changed.entries()) after[i] = chosen[n][0]
+    const guarded = unflatten<State>(flatten(tensors).structure, after)
     return { tensors: guarded, ok: good, metrics: next.metrics }
   }
 }

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core'
+import { withSmallJoined } from './elementwise'
 import { OptionError, ShapeError } from './errors'
 
 /**
@@ -229,7 +230,7 @@ export function pack<T extends Tree>(tree: T): { vector: tf.Tensor1D; unpack: (v
  */
 export function allFinite(tree: Tree): tf.Scalar {
   return tf.tidy(() => {
-    const terms = floatLeaves(tree).map((leaf) => tf.sum(tf.mul(leaf, 0)))
+    const terms = withSmallJoined(floatLeaves(tree)).map((leaf) => tf.sum(tf.mul(leaf, 0)))
     const total = terms.length === 0 ? tf.scalar(0) : tf.addN(terms)
     return tf.equal(total, 0) as tf.Scalar
   })

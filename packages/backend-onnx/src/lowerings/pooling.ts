@@ -1,20 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core'
-import {
-  beforeRelu,
-  binary,
-  cast,
-  concat,
-  constant,
-  expand,
-  filled,
-  int64,
-  noteMasked,
-  reshape,
-  scalar,
-  slice,
-  transpose,
-  unary,
-} from '../emit'
+import { beforeRelu, binary, cast, concat, constant, expand, filled, int64, noteMasked, reshape, scalar, slice, unary } from '../emit'
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type Lowering } from '../lowering'
 import { firstMatches } from './convolution'
@@ -153,8 +138,8 @@ function areSquaresOfFour(x: Value, axes: readonly WindowAxis[]): boolean {
 }
 
 /**
- * 2×2 windows side by side: where each has its first maximum, then dy put there. Odd and even columns are told apart by
- * one transpose of a matrix with two columns, which costs a third of slices with steps.
+ * 2×2 windows side by side: where each has its first maximum, then dy put there. Which entry it is, the maxima of the
+ * window's top row, its left column and its corner tell: pools are three times as fast as slices with steps.
  */
 function unpoolToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis[]): Value {
   const first = channelsFirst(g, x)
@@ -162,16 +147,17 @@ function unpoolToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis
   const [rows, columns] = axes.map(({ windows }) => windows)
   const planes = batch * channels
   const even = slice(g, first, [2, 3], [0, 0], [2 * rows, 2 * columns])
-  const sides = reshape(g, transpose(g, reshape(g, even, [planes * rows * 2 * columns, 2]), [1, 0]), [2, planes * rows, 2, columns])
-  const greatest = reshape(g, channelsFirst(g, maxPool(g, x, axes)), [planes * rows, columns])
-  const isGreatest = (row: number, column: number): Value =>
-    binary(g, 'Equal', reshape(g, slice(g, sides, [0, 2], [column, row], [1, 1]), greatest.shape), greatest)
+  const pooled = [batch, channels, rows, columns]
+  const greatest = channelsFirst(g, maxPool(g, x, axes))
+  const isIn = (kernel: readonly [number, number]): Value => {
+    const part = g.op('MaxPool', [even], pooled, x.type, { kernel_shape: { ints: kernel }, strides: { ints: [2, 2] } })
+    return reshape(g, binary(g, 'Equal', part, greatest), [planes * rows, columns])
+  }
   const not = (value: Value): Value => unary(g, 'Not', value)
-  // The last entry has it where no other does.
-  const isFirst = isGreatest(0, 0)
-  const isSecond = isGreatest(0, 1)
-  const isBelow = not(binary(g, 'Or', isFirst, isSecond))
-  const isRight = binary(g, 'And', not(isFirst), binary(g, 'Or', isSecond, not(isGreatest(1, 0))))
+  const isTop = isIn([1, 2])
+  const isBelow = not(isTop)
+  // In the top row only the corner counts as left: below it may have an equal.
+  const isRight = not(binary(g, 'Or', isIn([1, 1]), binary(g, 'And', isBelow, isIn([2, 1]))))
   const down = binary(g, 'Mul', cast(g, isBelow, 'int32'), scalar(g, width, 'int32'))
   const within = binary(g, 'Add', cast(g, isRight, 'int32'), down)
   const bounds = [0, planes * height * width, height * width].map((value) => scalar(g, value, 'int32'))
@@ -191,7 +177,6 @@ function unpoolToMaxima(g: Graph, dy: Value, x: Value, axes: readonly WindowAxis
     ),
   ].reduce((sum, part) => binary(g, 'Add', sum, part))
   const indices = cast(g, binary(g, 'Add', reshape(g, corners, within.shape), within), 'int64')
-  const pooled = [batch, channels, rows, columns]
   const dx = g.op('MaxUnpool', [channelsFirst(g, dy), reshape(g, indices, pooled), int64(g, first.shape)], first.shape, dy.type, {
     kernel_shape: { ints: [2, 2] },
     strides: { ints: [2, 2] },

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core'
-import { cast, concat, expand, int64, pad, reshape, slice, transpose } from '../emit'
+import { cast, concat, expand, int64, pad, reshape, slice, split, transpose } from '../emit'
 import type { Graph, Value } from '../graph'
 import { defineLowerings, isComplex, type AnyValue } from '../lowering'
 import { positiveAxis, reductionAxes } from './reduction'
@@ -104,12 +104,7 @@ defineLowerings({
     const x = input('x')
     const axis = positiveAxis(attrs.axis as number, x.shape.length)
     const sizes = tf.backend_util.prepareSplitSize(shaped(x.shape), attrs.numOrSizeSplits as number | number[], axis)
-    let start = 0
-    return sizes.map((size) => {
-      const part = slice(g, x, [axis], [start], [size])
-      start += size
-      return part
-    })
+    return split(g, x, axis, sizes)
   },
   Reverse: ({ g, input, attrs }) => {
     const x = input('x')

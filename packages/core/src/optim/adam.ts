@@ -5,7 +5,7 @@ import {
   checkRange,
   checkRate,
   increment,
-  mapLeaves,
+  mapElements,
   rateAt,
   tidy,
   zeroCount,
@@ -65,7 +65,7 @@ function adamWith(where: string, options: Required<AdamOptions>, coupled: boolea
         const step = tf.neg(tf.div(tf.mul(rate, root), biasCorrection(beta1, count)))
         const epsilonHat = tf.mul(root, epsilon)
         const decay = weightDecay > 0 && !coupled ? tf.mul(rate, -weightDecay) : undefined
-        const [updates, mean, square] = mapLeaves(
+        const [updates, mean, square] = mapElements(
           3,
           ([p, gradient, m, v]) => {
             const g = weightDecay > 0 && coupled ? tf.add(gradient, tf.mul(p, weightDecay)) : gradient

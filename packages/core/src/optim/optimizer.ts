@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core'
+import { elementwise } from '../elementwise'
 import { OptionError, ShapeError } from '../errors'
 import { flatten, map, signature, unflatten, type Tree } from '../tree'
 import type { Schedule } from './schedules'
@@ -24,7 +25,12 @@ export type LearningRate = number | Schedule
 
 /** `params + updates`, leaf by leaf. */
 export function applyUpdates<P extends Tree>(params: P, updates: P): P {
-  return map((p, u) => tf.add(p, u), params, updates)
+  return tidy(() => {
+    const pairs: tf.Tensor[][] = []
+    const visited = map((p, u) => (pairs.push([p, u]), p), params, updates)
+    const sums = elementwise(([p, u]) => [tf.add(p, u)], pairs)
+    return unflatten<P>(flatten(visited).structure, sums.flat())
+  })
 }
 
 /** An optimizer's schedule or number at `count` (the number of steps done before this one). */
@@ -62,6 +68,15 @@ export function tidy<T>(fn: () => T): T {
  * Leaves of another dtype have no gradient: every output is zero there.
  */
 export function mapLeaves(outputs: number, fn: (leaves: tf.Tensor[]) => tf.Tensor[], ...trees: Tree[]): Tree[] {
+  return mapPositions(outputs, (positions) => positions.map(fn), trees)
+}
+
+/** {@link mapLeaves} for a function that works element by element, which then sees small leaves joined to one vector. */
+export function mapElements(outputs: number, fn: (leaves: tf.Tensor[]) => tf.Tensor[], ...trees: Tree[]): Tree[] {
+  return mapPositions(outputs, (positions) => elementwise(fn, positions), trees)
+}
+
+function mapPositions(outputs: number, apply: (positions: tf.Tensor[][]) => tf.Tensor[][], trees: readonly Tree[]): Tree[] {
   const flat = trees.map((tree) => flatten(tree))
   const { structure, leaves } = flat[0]
   flat.forEach((other, i) => {
@@ -73,13 +88,13 @@ export function mapLeaves(outputs: number, fn: (leaves: tf.Tensor[]) => tf.Tenso
       )
     }
   })
-  const results = leaves.map((leaf, i) =>
-    leaf.dtype === 'float32' ? fn(flat.map((tree) => tree.leaves[i])) : Array.from({ length: outputs }, () => tf.zerosLike(leaf)),
-  )
+  const floats = leaves.flatMap((leaf, i) => (leaf.dtype === 'float32' ? [i] : []))
+  const results = apply(floats.map((i) => flat.map((tree) => tree.leaves[i])))
+  const ofLeaf = new Map(floats.map((i, n) => [i, results[n]]))
   return Array.from({ length: outputs }, (_, k) =>
     unflatten(
       structure,
-      results.map((result) => result[k]),
+      leaves.map((leaf, i) => ofLeaf.get(i)?.[k] ?? tf.zerosLike(leaf)),
     ),
   )
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { OptionError } from '../errors'
 import { zerosLike, type Tree } from '../tree'
-import { checkRange, checkRate, increment, mapLeaves, rateAt, tidy, zeroCount, type LearningRate, type Optimizer } from './optimizer'
+import { checkRange, checkRate, increment, mapElements, rateAt, tidy, zeroCount, type LearningRate, type Optimizer } from './optimizer'
 
 /** State of {@link sgd}. Without momentum `momentum` is an empty list. */
 export type SgdState = { count: tf.Scalar; momentum: Tree }
@@ -40,10 +40,10 @@ export function sgd({ learningRate, momentum = 0, nesterov = false, weightDecay 
         const decayed = (g: tf.Tensor, p: tf.Tensor) => (weightDecay > 0 ? tf.add(g, tf.mul(p, weightDecay)) : g)
         const count = increment(state.count)
         if (momentum === 0) {
-          const [updates] = mapLeaves(1, ([p, g]) => [tf.mul(decayed(g, p), step)], params, grads)
+          const [updates] = mapElements(1, ([p, g]) => [tf.mul(decayed(g, p), step)], params, grads)
           return { updates: updates as P, state: { count, momentum: [] } }
         }
-        const [updates, buffers] = mapLeaves(
+        const [updates, buffers] = mapElements(
           2,
           ([p, gradient, b]) => {
             const g = decayed(gradient, p)

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { OptionError } from '../errors'
 import { clone, entries, isTensor, map, norm, signature, where, zerosLike, type Tree } from '../tree'
-import { checkRange, increment, mapLeaves, tidy, zeroCount, type Optimizer } from './optimizer'
+import { checkRange, increment, mapElements, mapLeaves, tidy, zeroCount, type Optimizer } from './optimizer'
 import type { Schedule } from './schedules'
 
 /** State of a rule that remembers nothing. */
@@ -56,7 +56,7 @@ export function clipByGlobalNorm(maxNorm: number, options: { nonFinite?: 'nan' |
           const clipped = tf.mul(g, scale)
           return [nonFinite === 'zero' ? tf.where(finite, clipped, tf.zerosLike(g)) : clipped]
         }
-        return { updates: mapLeaves(1, clip, grads)[0] as P, state: [] as const }
+        return { updates: mapElements(1, clip, grads)[0] as P, state: [] as const }
       }),
   }
 }
@@ -72,7 +72,7 @@ export function clipByValue(limit: number): Optimizer<EmptyState> {
     init: () => [],
     update: <P extends Tree>(grads: P) =>
       tidy(() => ({
-        updates: mapLeaves(1, ([g]) => [tf.minimum(tf.maximum(g, -limit), limit)], grads)[0] as P,
+        updates: mapElements(1, ([g]) => [tf.minimum(tf.maximum(g, -limit), limit)], grads)[0] as P,
         state: [] as const,
       })),
   }
@@ -110,7 +110,7 @@ export function scaleBySchedule(factor: number | Schedule): Optimizer<{ count: t
     update: <P extends Tree>(grads: P, state: { count: tf.Scalar }) =>
       tidy(() => {
         const scale = typeof factor === 'number' ? factor : factor(state.count)
-        return { updates: mapLeaves(1, ([g]) => [tf.mul(g, scale)], grads)[0] as P, state: { count: increment(state.count) } }
+        return { updates: mapElements(1, ([g]) => [tf.mul(g, scale)], grads)[0] as P, state: { count: increment(state.count) } }
       }),
   }
 }
@@ -130,7 +130,7 @@ export function accumulate(optimizer: Optimizer, every: number): Optimizer<Accum
     init: (params) => ({ count: zeroCount(), mean: zerosLike(params), inner: optimizer.init(params) }),
     update: <P extends Tree>(grads: P, state: AccumulateState, params: P) =>
       tidy(() => {
-        const [mean] = mapLeaves(1, ([sum, g]) => [tf.add(sum, tf.mul(g, 1 / every))], state.mean, grads)
+        const [mean] = mapElements(1, ([sum, g]) => [tf.add(sum, tf.mul(g, 1 / every))], state.mean, grads)
         const due = tf.equal(state.count, tf.scalar(every - 1, 'int32')) as tf.Scalar
         const next = optimizer.update(mean as P, state.inner, params)
         const zero = zerosLike(mean)
@@ -157,7 +157,7 @@ export type MaskedState = { mask: Tree; inner: Tree }
  * @param mask - a tree like the parameters, float32 with values 0 and 1; copied into the state by `init`
  */
 export function masked(optimizer: Optimizer, mask: Tree): Optimizer<MaskedState> {
-  const multiply = <T extends Tree>(tree: T, by: Tree): T => mapLeaves(1, ([x, m]) => [tf.mul(x, m)], tree, by)[0] as T
+  const multiply = <T extends Tree>(tree: T, by: Tree): T => mapElements(1, ([x, m]) => [tf.mul(x, m)], tree, by)[0] as T
   return {
     init: (params) => ({ mask: clone(mask), inner: optimizer.init(params) }),
     update: <P extends Tree>(grads: P, state: MaskedState, params: P) =>
