@@ -1,7 +1,7 @@
-"""The other side of `bpf-bench perf`: runs workloads with torch or numpy, asked over standard input, one JSON object a line.
+"""The other side of `bpf-bench perf`: runs workloads with torch, numpy or jax, asked over standard input, one JSON object a line.
 
 Written from the papers and the definitions of the operations, not from anyone's code.
-Usage: serve.py torch|numpy THREADS
+Usage: serve.py torch|numpy|jax THREADS
 """
 
 import base64

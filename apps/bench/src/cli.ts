@@ -141,7 +141,7 @@ function build(papers: readonly RunEntry[], terminal: Terminal, finish: (status:
 
   verbose(program.command('perf'))
     .description('our speed beside a Python library on the same arithmetic')
-    .option('--peer <library>', 'a Python library to compare with: torch or numpy')
+    .option('--peer <library>', 'a Python library to compare with: torch, numpy or jax')
     .option('--only <workloads>', 'names, separated by commas')
     .option('--no-tfjs', "leave out TensorFlow.js's own backends, wasm and cpu")
     .option('--pairs <n>', 'interleaved pairs of timings', '7')

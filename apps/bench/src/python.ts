@@ -3,7 +3,7 @@ import { promisify } from 'node:util'
 import { UsageError } from './usage'
 
 /** Python libraries that own-code peers are written for. */
-export const peerNames = ['torch', 'numpy'] as const
+export const peerNames = ['torch', 'numpy', 'jax'] as const
 export type PeerName = (typeof peerNames)[number]
 
 /** A Python that can be asked. */

@@ -15,7 +15,7 @@ const block = sequential([
 export const attentionStep = training({
   name: 'attention',
   description: `transformer block, batch ${settings.batch}, ${settings.tokens} tokens, ${settings.width} wide, ${settings.heads} heads: loss, gradients, Adam`,
-  peers: ['torch'],
+  peers: ['torch', 'jax'],
   settings,
   bound: 1,
   repeat: 3,

@@ -10,7 +10,7 @@ function imageTraining(name: string, title: string, network: SequentialModel, ba
   return training({
     name,
     description: `${title}, batch ${batch}, ${image.join(' × ')}: loss, gradients, Adam`,
-    peers: ['torch'],
+    peers: ['torch', 'jax'],
     settings: { batch, learningRate: 1e-3 },
     bound: 1.3,
     repeat: 1,

@@ -8,7 +8,7 @@ function matmul(size: number, repeat: number): Workload {
   return {
     name: `matmul-${size}`,
     description: `product of two ${size} × ${size} matrices`,
-    peers: ['torch'],
+    peers: ['torch', 'jax'],
     settings: { size },
     bound: 1,
     repeat,

@@ -52,7 +52,7 @@ function mlpTraining(name: string, sizes: Sizes, bound: number, repeat: number):
   return training({
     name,
     description: `MLP ${layers(sizes)}, batch ${sizes.batch}: loss, gradients, Adam`,
-    peers: ['torch'],
+    peers: ['torch', 'jax'],
     settings: { batch: sizes.batch, layers: sizes.hidden.length + 1, learningRate: 1e-3 },
     bound,
     repeat,
@@ -66,7 +66,7 @@ export const mlpLarge = mlpTraining('mlp-large', large, 1, 3)
 const epoch = {
   name: 'mlp-epoch',
   description: `1,000 training steps of the MLP ${layers(small)}, batch ${small.batch}, in one call through scan (PyTorch: step by step)`,
-  peers: ['torch'],
+  peers: ['torch', 'jax'],
   // Rounding grows over thousands of steps; small ones keep both sides within the tolerance.
   settings: { batch: small.batch, layers: small.hidden.length + 1, steps: 1000, learningRate: 1e-4 },
   bound: 0.4,

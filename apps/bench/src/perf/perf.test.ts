@@ -73,7 +73,7 @@ describe.each(peerNames)('the %s peer', (peer) => {
   )
 })
 
-const withPeer = peerNames
+const withPeer = (workloads.find(({ name }) => name === 'mlp-step')?.peers ?? [])
   .map((peer) => ({ peer, python: pythons.find((candidate) => candidate?.libraries[peer] !== undefined) }))
   .find(({ python }) => python !== undefined)
 

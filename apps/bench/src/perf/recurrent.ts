@@ -14,7 +14,7 @@ const head = dense(settings.classes)
 export const gruStep = training({
   name: 'gru',
   description: `GRU, ${settings.steps} steps, batch ${settings.batch}, ${settings.units} wide: loss, gradients through time, Adam`,
-  peers: ['torch'],
+  peers: ['torch', 'jax'],
   settings,
   bound: 1,
   repeat: 3,
