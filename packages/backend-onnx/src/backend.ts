@@ -458,6 +458,10 @@ function defaultThreads(): number {
 /** Work (floating-point operations) from which a second thread pays: about a millisecond. */
 const parallelWork = 2e7
 
-export function threadsFor(g: Graph): number {
-  return g.facts.singleThread || g.facts.work < parallelWork ? 1 : threads()
+/** Work of a node, on average, below which handing half of it over costs more than it saves. */
+const sharedWork = 3e4
+
+export function threadsFor({ facts }: Graph): number {
+  const isSmall = facts.work < parallelWork || facts.work < sharedWork * facts.executions
+  return facts.singleThread || isSmall ? 1 : threads()
 }

@@ -107,7 +107,7 @@ export function graphScan(
     return inner.input(spec, 'host')
   })
   const seen = new Set<Value>()
-  const workBefore = g.facts.work
+  const before = { ...g.facts }
   const [bodyCarries, bodyOutputs] = traceInto(backend, tracer, () => {
     const carries = init.map((tensor) => symbolicTensor(backend, inner.input(specOf(tensor, inner), 'carry')))
     const slices = xs.map((tensor) => {
@@ -119,7 +119,7 @@ export function graphScan(
     const values = (tensors: tf.Tensor[]): Value[] => tensors.map((tensor) => bodyOutput(inner, realValue(backend, tensor, tracer), seen))
     return [values(step.carries), values(step.outputs)]
   })
-  g.facts.work = workBefore + (g.facts.work - workBefore) * length
+  for (const fact of ['work', 'executions'] as const) g.facts[fact] = before[fact] + (g.facts[fact] - before[fact]) * length
 
   const scanned = [...xs.map((tensor) => realValue(backend, tensor, outer)), ...fromHost]
   if (scanned.length === 0) {

@@ -70,6 +70,8 @@ export interface GraphNode {
 export interface GraphFacts {
   /** Estimated floating-point operations of a run. */
   work: number
+  /** How many nodes a run executes: those in loops count each time. */
+  executions: number
   /** Whether an operator in it loses updates when run on two threads (ScatterND with reduction). */
   singleThread: boolean
   /** Whether it convolves, so that the layout matters. */
@@ -105,7 +107,7 @@ interface Root {
 
 /** Starts a graph. */
 export function createGraph(float: 'float32' | 'float64' = 'float32'): Graph {
-  return makeGraph(float, undefined, { nextName: 0, facts: { work: 0, singleThread: false, convolves: false, nodes: 0 } })
+  return makeGraph(float, undefined, { nextName: 0, facts: { work: 0, executions: 0, singleThread: false, convolves: false, nodes: 0 } })
 }
 
 interface InternalGraph extends Graph {
@@ -193,6 +195,7 @@ function makeGraph(float: 'float32' | 'float64', parent: InternalGraph | undefin
       })
       root.facts.nodes++
       root.facts.work += estimateWork(op, given, outputs)
+      root.facts.executions++
       if (op === 'Conv' || op === 'ConvTranspose') root.facts.convolves = true
       if (op === 'ScatterND' && 'reduction' in attributes) root.facts.singleThread = true
       if (key !== undefined) known.set(key, values)

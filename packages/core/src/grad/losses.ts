@@ -2,14 +2,18 @@ import * as tf from '@tensorflow/tfjs-core'
 import { OptionError, ShapeError } from '../errors'
 import { define, isNested, output } from './define'
 
-function shiftedLogSoftmax(logits: tf.Tensor): tf.Tensor {
+/** One operation where the backend has it. */
+function computeLogSoftmax(logits: tf.Tensor): tf.Tensor {
+  if (logits.rank > 0 && logits.dtype === 'float32' && tf.getKernel('LogSoftmax', tf.getBackend()) !== undefined) {
+    return tf.engine().runKernel('LogSoftmax', { logits }) as tf.Tensor
+  }
   const shifted = tf.sub(logits, tf.max(logits, -1, true))
   return tf.sub(shifted, tf.log(tf.sum(tf.exp(shifted), -1, true)))
 }
 
 const logSoftmaxOperation = tf.customGrad((...args: unknown[]) => {
   const [logits, save] = args as [tf.Tensor, tf.GradSaveFunc]
-  const value = shiftedLogSoftmax(logits)
+  const value = computeLogSoftmax(logits)
   save([logits, value])
   return {
     value,

@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { zerosLike, type Tree } from '../tree'
 import {
-  biasCorrection,
+  biasCorrections,
   checkRange,
   checkRate,
   increment,
   mapElements,
-  rateAt,
+  descentAt,
   tidy,
   zeroCount,
   type LearningRate,
@@ -58,13 +58,14 @@ function adamWith(where: string, options: Required<AdamOptions>, coupled: boolea
     init: initAdam,
     update: <P extends Tree>(grads: P, state: AdamState, params: P) =>
       tidy(() => {
-        const rate = rateAt(learningRate, state.count)
+        const descent = descentAt(learningRate, state.count)
         const count = increment(state.count)
         // m̂/(√v̂ + ε) with m̂ = m/c₁ and v̂ = v/c₂ is (√c₂/c₁)·m/(√v + ε·√c₂): the corrections stay scalars.
-        const root = tf.sqrt(biasCorrection(beta2, count))
-        const step = tf.neg(tf.div(tf.mul(rate, root), biasCorrection(beta1, count)))
+        const [correction, squareCorrection] = biasCorrections([beta1, beta2], count)
+        const root = tf.sqrt(squareCorrection)
+        const step = tf.mul(tf.div(root, correction), descent)
         const epsilonHat = tf.mul(root, epsilon)
-        const decay = weightDecay > 0 && !coupled ? tf.mul(rate, -weightDecay) : undefined
+        const decay = weightDecay > 0 && !coupled ? tf.mul(descent, weightDecay) : undefined
         const [updates, mean, square] = mapElements(
           3,
           ([p, gradient, m, v]) => {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core'
 import type { Tree } from '../tree'
 import { checkAdam, initAdam, moments, type AdamOptions, type AdamState } from './adam'
-import { biasCorrection, increment, mapLeaves, rateAt, tidy, type Optimizer } from './optimizer'
+import { biasCorrections, increment, mapLeaves, descentAt, tidy, type Optimizer } from './optimizer'
 
 /**
  * LAMB: Adam whose step is rescaled, leaf by leaf, to the length of the weights.
@@ -18,10 +18,11 @@ export function lamb({ learningRate, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-6,
     init: initAdam,
     update: <P extends Tree>(grads: P, state: AdamState, params: P) =>
       tidy(() => {
-        const step = tf.neg(rateAt(learningRate, state.count))
+        const step = descentAt(learningRate, state.count)
         const count = increment(state.count)
-        const root = tf.sqrt(biasCorrection(beta2, count))
-        const correction = tf.div(root, biasCorrection(beta1, count))
+        const [meanCorrection, squareCorrection] = biasCorrections([beta1, beta2], count)
+        const root = tf.sqrt(squareCorrection)
+        const correction = tf.div(root, meanCorrection)
         const epsilonHat = tf.mul(root, epsilon)
         const [updates, mean, square] = mapLeaves(
           3,

@@ -38,6 +38,12 @@ export function rateAt(rate: LearningRate, count: tf.Scalar): number | tf.Scalar
   return typeof rate === 'number' ? rate : rate(count)
 }
 
+/** −η: what a step is multiplied by. */
+export function descentAt(rate: LearningRate, count: tf.Scalar): number | tf.Scalar {
+  const value = rateAt(rate, count)
+  return typeof value === 'number' ? -value : tf.neg(value)
+}
+
 /** int32 zero, the counter of a new state. */
 export function zeroCount(): tf.Scalar {
   return tf.scalar(0, 'int32')
@@ -49,13 +55,14 @@ export function increment(count: tf.Scalar): tf.Scalar {
 }
 
 /**
- * `1 − decayᵗ` without the cancellation that float32 suffers for decay near 1: with h = tanh(−t·log(decay)/2) it is
- * 2h/(1 + h). (expm1 says the same, but becomes a dozen nodes in a graph.)
+ * `1 − decayᵗ` for each of some decays, without the cancellation that float32 suffers for decay near 1: with
+ * h = tanh(−t·log(decay)/2) it is 2h/(1 + h). (expm1 says the same, but becomes a dozen nodes in a graph.)
  */
-export function biasCorrection(decay: number, count: tf.Scalar): tf.Scalar {
+export function biasCorrections(decays: readonly number[], count: tf.Scalar): tf.Scalar[] {
   // log 0 = −∞: the correction is 1 at once.
-  const h = tf.tanh(tf.mul(tf.cast(count, 'float32'), -Math.log(Math.max(decay, Number.MIN_VALUE)) / 2))
-  return tf.div(tf.mul(h, 2), tf.add(h, 1)) as tf.Scalar
+  const halves = decays.map((decay) => -Math.log(Math.max(decay, Number.MIN_VALUE)) / 2)
+  const h = tf.tanh(tf.mul(tf.cast(count, 'float32'), tf.tensor1d(halves)))
+  return tf.unstack(tf.div(tf.mul(h, 2), tf.add(h, 1))) as tf.Scalar[]
 }
 
 /** `tf.tidy` for trees. */

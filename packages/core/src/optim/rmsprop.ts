@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { zerosLike, type Tree } from '../tree'
-import { checkRange, checkRate, increment, mapElements, rateAt, tidy, zeroCount, type LearningRate, type Optimizer } from './optimizer'
+import { checkRange, checkRate, increment, mapElements, descentAt, tidy, zeroCount, type LearningRate, type Optimizer } from './optimizer'
 
 /** State of {@link rmsprop}. `momentum` and `mean` are empty lists where they are not used. */
 export type RmspropState = { count: tf.Scalar; square: Tree; mean: Tree; momentum: Tree }
@@ -50,7 +50,7 @@ export function rmsprop({
     }),
     update: <P extends Tree>(grads: P, state: RmspropState, params: P) =>
       tidy(() => {
-        const step = tf.neg(rateAt(learningRate, state.count))
+        const step = descentAt(learningRate, state.count)
         // Optional slots are left out of the walk, so that a step costs only what it uses.
         const slots = [...(centered ? [state.mean] : []), ...(momentum > 0 ? [state.momentum] : [])]
         const [updates, square, ...rest] = mapElements(

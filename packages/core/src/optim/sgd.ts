@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core'
 import { OptionError } from '../errors'
 import { zerosLike, type Tree } from '../tree'
-import { checkRange, checkRate, increment, mapElements, rateAt, tidy, zeroCount, type LearningRate, type Optimizer } from './optimizer'
+import { checkRange, checkRate, increment, mapElements, descentAt, tidy, zeroCount, type LearningRate, type Optimizer } from './optimizer'
 
 /** State of {@link sgd}. Without momentum `momentum` is an empty list. */
 export type SgdState = { count: tf.Scalar; momentum: Tree }
@@ -36,7 +36,7 @@ export function sgd({ learningRate, momentum = 0, nesterov = false, weightDecay 
     init: (params) => ({ count: zeroCount(), momentum: momentum > 0 ? zerosLike(params) : [] }),
     update: <P extends Tree>(grads: P, state: SgdState, params: P) =>
       tidy(() => {
-        const step = tf.neg(rateAt(learningRate, state.count))
+        const step = descentAt(learningRate, state.count)
         const decayed = (g: tf.Tensor, p: tf.Tensor) => (weightDecay > 0 ? tf.add(g, tf.mul(p, weightDecay)) : g)
         const count = increment(state.count)
         if (momentum === 0) {
