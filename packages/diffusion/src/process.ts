@@ -278,7 +278,8 @@ export function discreteProcess(alphaBar: ArrayLike<number> = alphaBarOf(betaSch
   const logAlpha = Float64Array.from({ length: N + 1 }, (_, k) => (k === 0 ? 0 : Math.log(table[k - 1]) / 2))
   const complete = <T>(m: Maths<T>, log: T, slope: T): Coefficients<T> => {
     const alpha = m.exp(log)
-    const sigma = m.sqrt(m.mul(m.expm1(m.mul(log, 2)), -1))
+    // 0 − 0 is 0, where −1·0 were −0 and ln(α/σ) at clean data NaN.
+    const sigma = m.sqrt(m.sub(0, m.expm1(m.mul(log, 2))))
     const dalpha = m.mul(alpha, slope)
     return { alpha, sigma, dalpha, dsigma: m.mul(m.div(m.mul(alpha, dalpha), sigma), -1) }
   }

@@ -9,6 +9,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import { checkCondition, type Denoiser } from './denoiser'
 import { checkOutput, conversion, convertPrediction, type Prediction } from './prediction'
 import type { Process } from './process'
+import type { PerSampleSolver } from './solvers/per-sample'
 import type { TimeGrid } from './time-grid'
 
 /** y = x·x_t + Σ_k predictions[k]·m_k + Σ_k history[k]·h_k + noise·z. Missing entries count as 0. */
@@ -41,6 +42,8 @@ export interface Solver {
   readonly prediction: Prediction
   /** The steps over a grid. @throws OptionError where process and solver do not go together */
   plan(process: Process, grid: TimeGrid): readonly SolverStep[]
+  /** The same method with times of each sample's own, for the time-shift sampler; absent where it has none. */
+  readonly perSample?: PerSampleSolver
 }
 
 /** Evaluations of the network, counted in batches of the sampler's size: with guidance each counts twice. */
@@ -131,7 +134,8 @@ export async function generate(model: Denoiser, options: SampleOptions & { onSte
   }
 }
 
-async function checkFinite(samples: tf.Tensor, states: tf.Tensor): Promise<void> {
+/** @throws DataError that names the step at which the state stopped being finite */
+export async function checkFinite(samples: tf.Tensor, states: tf.Tensor): Promise<void> {
   const before = await states.data()
   const size = before.length / states.shape[0]
   const bad = before.findIndex((value) => !Number.isFinite(value))

@@ -84,6 +84,15 @@ export const papers: readonly PaperEntry[] = [
     load: () => import('./28-teddy'),
   },
   {
+    number: 39,
+    slug: 'ts-dpm',
+    title: 'Alleviating Exposure Bias in Diffusion Models through Sampling with Shifted Time Steps',
+    arxiv: '2305.15583',
+    package: '@bpf/diffusion',
+    featured: false,
+    load: () => import('./39-ts-dpm'),
+  },
+  {
     number: 40,
     slug: 'convex-relu',
     title: 'Efficient Global Optimization of Two-layer ReLU Networks: Quadratic-time Algorithms and Adversarial Training',

@@ -7,6 +7,7 @@ import { OptionError } from '@bpf/core'
 import type { Solver } from '../sampling'
 import { timeGrid } from '../time-grid'
 import { checkEta, pairs, type Point } from './kit'
+import { ddimPerSample } from './per-sample'
 
 /** Variance of x_t given x_s and of x_s given x_t and x0: σ²_{t|s} = σ_t² − (α_t/α_s)² σ_s², times σ_s²/σ_t². */
 export function posteriorVariance(from: Point, to: Point): { forward: number; backward: number } {
@@ -33,6 +34,7 @@ export function ddim({ eta = 0 }: DdimOptions = {}): Solver {
   return {
     name: 'ddim',
     prediction: 'x0',
+    perSample: ddimPerSample(eta),
     plan: (process, grid) =>
       pairs(process, timeGrid(process, grid)).map(({ from, to }) => {
         const noise = eta === 0 ? 0 : Math.min(to.sigma, eta * Math.sqrt(posteriorVariance(from, to).backward))
@@ -64,6 +66,7 @@ export function ddpm({ variance = 'small' }: DdpmOptions = {}): Solver {
   return {
     name: 'ddpm',
     prediction: 'x0',
+    ...(variance === 'small' ? { perSample: ddimPerSample(1) } : {}),
     plan(process, grid) {
       const steps = pairs(process, timeGrid(process, grid))
       return steps.map(({ from, to }, i) => {

@@ -8,6 +8,7 @@ import type { Process } from '../process'
 import type { Solver, SolverStep, Stage } from '../sampling'
 import { checkSteps, timeGrid, type TimeGrid } from '../time-grid'
 import { checkSignal, pairs, pointAt, type Point } from './kit'
+import { dpmSolverPerSample } from './per-sample'
 
 /** Options of {@link dpmSolverMultistep}. */
 export interface DpmSolverMultistepOptions {
@@ -39,6 +40,7 @@ export function dpmSolverMultistep(options: DpmSolverMultistepOptions = {}): Sol
   return {
     name: `dpmSolverMultistep(${order}, ${algorithm})`,
     prediction: isNoise ? 'eps' : 'x0',
+    ...(order < 3 && algorithm === 'dpmsolver++' ? { perSample: dpmSolverPerSample(order as 1 | 2) } : {}),
     plan(process, grid) {
       const steps = pairs(process, timeGrid(process, grid))
       const n = steps.length

@@ -8,15 +8,7 @@ export {
   type DpmSolverSinglestepOptions,
 } from './dpm-solver'
 export { heun, type HeunOptions } from './edm'
-export {
-  adamsBashforth,
-  ddimTransfer,
-  deis,
-  lms,
-  pndm,
-  pseudoImprovedEuler,
-  pseudoRungeKutta,
-  type PndmOptions,
-  type Pseudo,
-} from './multistep'
+export { deis, lms, pndm, type PndmOptions } from './multistep'
 export { euler, eulerMaruyama, midpoint, rungeKutta4, type EulerMaruyamaOptions } from './ode'
+export { type PerSampleSolver, type PerSampleState, type Places, type Remembered } from './per-sample'
+export { adamsBashforth, ddimTransfer, pseudoImprovedEuler, pseudoRungeKutta, type Pseudo } from './pseudo'
