@@ -17,6 +17,7 @@ import { gruStep } from './recurrent'
 import { slttStep } from './sltt'
 import { sparseProducts } from './sparse-product'
 import { targetProjectionConvolutionStep, targetProjectionRecurrentStep, targetProjectionStep } from './target-projection'
+import { timeShiftSampling } from './time-shift'
 import type { Workload } from './workload'
 
 /** Everything `perf` can time. */
@@ -50,4 +51,5 @@ export const workloads: readonly Workload[] = [
   targetProjectionRecurrentStep,
   targetProjectionConvolutionStep,
   mlpSampling,
+  timeShiftSampling,
 ]
