@@ -302,8 +302,7 @@ export const paper: Paper<Settings> = {
     const ratios = [...claimed, ...controls]
       .filter((one) => results.has(shiftedName(one)))
       .map((one) => ({
-        steps: `${one.steps} steps, κ = ${one.kappa}`,
-        choice: `w = ${one.window}, t_c = ${one.cutoff}`,
+        choice: `${one.steps} steps, κ ${one.kappa}, w ${one.window}, t_c ${one.cutoff}`,
         ratio: ratioOf(results, one),
       }))
     const overview = {
@@ -317,8 +316,7 @@ export const paper: Paper<Settings> = {
             mark: { type: 'point' as const, filled: true },
             encoding: {
               x: { field: 'ratio', type: 'quantitative' as const, scale: { type: 'log' as const }, title: 'ratio to DDIM' },
-              y: { field: 'choice', type: 'nominal' as const, title: null },
-              color: { field: 'steps', type: 'nominal' as const, title: null },
+              y: { field: 'choice', type: 'nominal' as const, title: null, sort: { field: 'ratio' }, axis: { labelLimit: 300 } },
             },
           },
           { mark: { type: 'rule' as const, strokeDash: [4, 4] }, encoding: { x: { datum: 1 } } },
