@@ -302,7 +302,7 @@ export const paper: Paper<Settings> = {
     const ratios = [...claimed, ...controls]
       .filter((one) => results.has(shiftedName(one)))
       .map((one) => ({
-        choice: `${one.steps} steps, κ ${one.kappa}, w ${one.window}, t_c ${one.cutoff}`,
+        choice: `${one.steps} steps, κ ${one.kappa}: ${one.window}/${one.cutoff}`,
         ratio: ratioOf(results, one),
       }))
     const overview = {
@@ -316,7 +316,7 @@ export const paper: Paper<Settings> = {
             mark: { type: 'point' as const, filled: true },
             encoding: {
               x: { field: 'ratio', type: 'quantitative' as const, scale: { type: 'log' as const }, title: 'ratio to DDIM' },
-              y: { field: 'choice', type: 'nominal' as const, title: null, sort: { field: 'ratio' }, axis: { labelLimit: 300 } },
+              y: { field: 'choice', type: 'nominal' as const, title: 'window/cutoff', sort: { field: 'ratio' } },
             },
           },
           { mark: { type: 'rule' as const, strokeDash: [4, 4] }, encoding: { x: { datum: 1 } } },
