@@ -11,3 +11,4 @@ export {
 export { extractFeatures, meanFeature, normaliseFeatures, type FeatureNormalisation } from './features'
 export type { FeatureMatrix, Products } from './shared/matrix'
 export * from './transductive-cluster'
+export * from './icnn-loss'

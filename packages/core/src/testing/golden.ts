@@ -90,7 +90,9 @@ export function mismatch(actual: ArrayLike<number>, expected: ArrayLike<number>,
   for (let i = 0; i < expected.length; i++) {
     const difference = Math.abs(actual[i] - expected[i])
     const excess = difference / (tolerance.abs + tolerance.rel * Math.abs(expected[i]))
-    if (!(excess <= Math.max(worst, 1)) && !Object.is(actual[i], expected[i])) {
+    // Infinities and NaN equal themselves, and −0 is 0.
+    const isSame = actual[i] === expected[i] || Object.is(actual[i], expected[i])
+    if (!(excess <= Math.max(worst, 1)) && !isSame) {
       worst = Number.isNaN(excess) ? Infinity : excess
       at = i
     }
