@@ -20,15 +20,14 @@ export interface EpisodeOptions {
 }
 
 /**
- * Draws an episode: `ways` classes, and of each `shots` + `queries` different rows.
+ * Draws episodes of one size from one data set: `ways` classes, and of each `shots` + `queries` different rows.
  *
- * @param key - randomness
- * @param labels - class of every row of the data
+ * @param labels - class of every row of the data, read once
  * @param options - ways, shots, queries per class
- * @returns row indices on the host, grouped by class
+ * @returns a function from a key to row indices on the host, grouped by class
  * @throws OptionError for sizes below 1; DataError when too few classes have enough rows
  */
-export function sampleEpisode(key: Key, labels: ArrayLike<number>, { ways, shots, queries }: EpisodeOptions): Episode {
+export function episodeSampler(labels: ArrayLike<number>, { ways, shots, queries }: EpisodeOptions): (key: Key) => Episode {
   for (const [name, value] of Object.entries({ ways, shots, queries })) {
     if (!Number.isInteger(value) || value < 1)
       throw new OptionError(`sampleEpisode: ${name} should be an integer of at least 1, got ${value}`)
@@ -43,23 +42,30 @@ export function sampleEpisode(key: Key, labels: ArrayLike<number>, { ways, shots
   if (usable.length < ways) {
     throw new DataError(`sampleEpisode: ${ways} classes with ${shots + queries} rows each were asked for, the data has ${usable.length}`)
   }
-  const classes = permutationArray(fold(key, 0), usable.length)
-    .slice(0, ways)
-    .map((at) => usable[at])
-  const support: number[] = []
-  const query: number[] = []
-  classes.forEach((label, way) => {
-    const rows = rowsOf.get(label) as number[]
-    const order = permutationArray(fold(key, way + 1), rows.length)
-    for (let i = 0; i < shots + queries; i++) (i < shots ? support : query).push(rows[order[i]])
-  })
-  return {
-    support: Int32Array.from(support),
-    supportLabels: Int32Array.from(support, (_, r) => Math.floor(r / shots)),
-    query: Int32Array.from(query),
-    queryLabels: Int32Array.from(query, (_, r) => Math.floor(r / queries)),
-    classes: Int32Array.from(classes),
+  return (key) => {
+    const classes = permutationArray(fold(key, 0), usable.length)
+      .slice(0, ways)
+      .map((at) => usable[at])
+    const support: number[] = []
+    const query: number[] = []
+    classes.forEach((label, way) => {
+      const rows = rowsOf.get(label) as number[]
+      const order = permutationArray(fold(key, way + 1), rows.length)
+      for (let i = 0; i < shots + queries; i++) (i < shots ? support : query).push(rows[order[i]])
+    })
+    return {
+      support: Int32Array.from(support),
+      supportLabels: Int32Array.from(support, (_, r) => Math.floor(r / shots)),
+      query: Int32Array.from(query),
+      queryLabels: Int32Array.from(query, (_, r) => Math.floor(r / queries)),
+      classes: Int32Array.from(classes),
+    }
   }
+}
+
+/** One episode, as {@link episodeSampler} draws it. @param labels - class of every row of the data */
+export function sampleEpisode(key: Key, labels: ArrayLike<number>, options: EpisodeOptions): Episode {
+  return episodeSampler(labels, options)(key)
 }
 
 /**
@@ -109,8 +115,9 @@ export function evaluateEpisodes(
 ): EpisodeAccuracy {
   if (!Number.isInteger(episodes) || episodes < 1) throw new OptionError(`evaluateEpisodes: episodes should be at least 1, got ${episodes}`)
   const each = new Float64Array(episodes)
+  const draw = episodeSampler(labels, size)
   for (let e = 0; e < episodes; e++) {
-    const episode = sampleEpisode(fold(fold(key, e), 0), labels, size)
+    const episode = draw(fold(fold(key, e), 0))
     const predicted = predict(episode, fold(fold(key, e), 1))
     each[e] = episode.queryLabels.reduce((hits, label, i) => hits + Number(label === predicted[i]), 0) / episode.queryLabels.length
   }

@@ -1,5 +1,6 @@
 export { cosineClassifier, nearestMean } from './baselines'
 export {
+  episodeSampler,
   evaluateEpisodes,
   meanInterval,
   sampleEpisode,
@@ -12,3 +13,13 @@ export { extractFeatures, meanFeature, normaliseFeatures, type FeatureNormalisat
 export type { FeatureMatrix, Products } from './shared/matrix'
 export * from './transductive-cluster'
 export * from './icnn-loss'
+export {
+  episodeDataset,
+  prototypicalNetwork,
+  type EpisodeBatch,
+  type EpisodeDatasetOptions,
+  type ExampleRows,
+  type PrototypicalLearner,
+  type PrototypicalOptions,
+  type PrototypicalState,
+} from './prototypical-network'

@@ -66,11 +66,9 @@ export function embeddingIcnnScore(
     const lambdas = tf.sum(tf.add(others, tf.mul(same, tf.sub(1, own))), 1)
     const lambda = tf.mean(tf.pow(tf.div(lambdas, tf.add(tf.max(lambdas), epsilon)), 1 / p))
     const spread = tf.add(variance(own), variance(others))
-    const [Lambda, Omega, Gamma] = [
-      lambda,
-      tf.pow(tf.sub(1, spread), 1 / q),
-      tf.mean(tf.pow(tf.mean(same, 1), 1 / r)),
-    ].map((term) => term.dataSync()[0])
+    const [Lambda, Omega, Gamma] = [lambda, tf.pow(tf.sub(1, spread), 1 / q), tf.mean(tf.pow(tf.mean(same, 1), 1 / r))].map(
+      (term) => term.dataSync()[0],
+    )
     const score = omega ? (Lambda + Omega + Gamma) / 3 : (Lambda + Gamma) / 2
     return { score, lambda: Lambda, omega: Omega, gamma: Gamma } as unknown as tf.TensorContainer
   }) as unknown as EmbeddingIcnnScore

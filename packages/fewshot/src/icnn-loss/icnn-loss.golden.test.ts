@@ -24,7 +24,7 @@ function episodeLosses(inputs: GoldenCase['inputs'], expected: ReadonlySet<strin
   return (points) => {
     const { support, query } = points
     const [tripletGrad, lossGrad] = [grad(triplet)(points), grad(loss)(points)]
-    const { parts } = episodeLoss({ support, query, way, shot }, { losses: ['fullicnn', 'prototriplet'], margin, k })
+    const { parts } = episodeLoss({ support, query, ways: way, shots: shot }, { losses: ['fullicnn', 'prototriplet'], margin, k })
     return {
       proto_triplet: triplet(points),
       proto_triplet_of_episode: parts.prototriplet as tf.Tensor,

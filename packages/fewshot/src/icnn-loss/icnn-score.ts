@@ -54,12 +54,17 @@ export function icnnScore(origin: tf.Tensor, labels: Labels, options: IcnnOption
  * @returns a scalar, at least 0
  */
 export function icnnLoss(origin: tf.Tensor, labels: Labels, options: IcnnOptions = {}): tf.Scalar {
-  return tf.tidy(() => tf.neg(tf.log(tf.maximum(score('icnnLoss', origin, labels, options), smallestScore)))) as tf.Scalar
+  return lossOf(origin, labels, options)
 }
 
-function score(where: string, origin: tf.Tensor, labels: Labels, options: IcnnOptions): tf.Scalar {
+/** {@link icnnLoss}, which a training step calls without reading values. */
+export function lossOf(origin: tf.Tensor, labels: Labels, options: IcnnOptions, isTrusted = false): tf.Scalar {
+  return tf.tidy(() => tf.neg(tf.log(tf.maximum(score('icnnLoss', origin, labels, options, isTrusted), smallestScore)))) as tf.Scalar
+}
+
+function score(where: string, origin: tf.Tensor, labels: Labels, options: IcnnOptions, isTrusted = false): tf.Scalar {
   const { target = origin, targetLabels = labels, dropSelf = 'always' } = options
-  checkEmbeddings(where, 'features', origin)
+  checkEmbeddings(where, 'features', origin, isTrusted)
   const { tensor: y } = readLabels(where, 'labels', labels, origin.shape[0])
   if ((options.target === undefined) !== (options.targetLabels === undefined)) {
     throw new OptionError(`${where}: target and targetLabels go together; one of them is missing`)
@@ -67,7 +72,7 @@ function score(where: string, origin: tf.Tensor, labels: Labels, options: IcnnOp
   if (dropSelf !== 'always' && dropSelf !== 'auto') {
     throw new OptionError(`${where}: dropSelf must be 'always' or 'auto', got '${String(dropSelf)}'`)
   }
-  if (target !== origin) checkEmbeddings(where, 'target', target)
+  if (target !== origin) checkEmbeddings(where, 'target', target, isTrusted)
   if (target.shape[1] !== origin.shape[1]) {
     throw new ShapeError(`${where}: expected target with ${origin.shape[1]} columns like the features, got ${target.shape[1]}`)
   }

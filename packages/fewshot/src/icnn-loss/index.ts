@@ -8,6 +8,6 @@
  * also between two different sets (`dropSelf`), and Λ is divided by the nearest neighbour of another class.
  */
 export { embeddingIcnnScore, type EmbeddingIcnnOptions, type EmbeddingIcnnScore } from './embedding-score'
-export { episodeLoss, type EpisodeEmbeddings, type EpisodeLossName, type EpisodeLossOptions } from './episode-loss'
+export { episodeLoss, type EpisodeEmbeddings, type EpisodeLoss, type EpisodeLossName, type EpisodeLossOptions } from './episode-loss'
 export { icnnLoss, icnnScore, type IcnnOptions } from './icnn-score'
 export { protoTripletLoss, tripletLoss, type TripletOptions } from './triplet'

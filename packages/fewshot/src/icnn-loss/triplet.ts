@@ -33,12 +33,24 @@ export function protoTripletLoss(
   queryLabels: Labels,
   prototypes: tf.Tensor,
   prototypeLabels: Labels,
-  { margin = 0.5 }: TripletOptions = {},
+  options: TripletOptions = {},
+): tf.Scalar {
+  return protoTripletOf(queries, queryLabels, prototypes, prototypeLabels, options)
+}
+
+/** {@link protoTripletLoss}, which a training step calls without reading values. */
+export function protoTripletOf(
+  queries: tf.Tensor,
+  queryLabels: Labels,
+  prototypes: tf.Tensor,
+  prototypeLabels: Labels,
+  { margin = 0.5 }: TripletOptions,
+  isTrusted = false,
 ): tf.Scalar {
   const where = 'protoTripletLoss'
   checkMargin(where, margin)
-  checkEmbeddings(where, 'queries', queries)
-  checkEmbeddings(where, 'prototypes', prototypes)
+  checkEmbeddings(where, 'queries', queries, isTrusted)
+  checkEmbeddings(where, 'prototypes', prototypes, isTrusted)
   if (queries.shape[1] !== prototypes.shape[1]) {
     throw new ShapeError(`${where}: expected prototypes with ${queries.shape[1]} columns like the queries, got ${prototypes.shape[1]}`)
   }
@@ -82,10 +94,15 @@ function checkPrototypes(where: string, queryLabels: ArrayLike<number>, prototyp
  *   classes, a batch without a positive pair, or a margin below 0
  * @see Schroff et al., "FaceNet", 2015, arXiv:1503.03832
  */
-export function tripletLoss(embeddings: tf.Tensor, labels: Labels, key: Key, { margin = 0.5 }: TripletOptions = {}): tf.Scalar {
+export function tripletLoss(embeddings: tf.Tensor, labels: Labels, key: Key, options: TripletOptions = {}): tf.Scalar {
+  return tripletOf(embeddings, labels, key, options)
+}
+
+/** {@link tripletLoss}, which a training step calls without reading values. */
+export function tripletOf(embeddings: tf.Tensor, labels: Labels, key: Key, { margin = 0.5 }: TripletOptions, isTrusted = false): tf.Scalar {
   const where = 'tripletLoss'
   checkMargin(where, margin)
-  checkEmbeddings(where, 'embeddings', embeddings)
+  checkEmbeddings(where, 'embeddings', embeddings, isTrusted)
   const N = embeddings.shape[0]
   return tf.tidy(() => {
     const { tensor: y, host } = readLabels(where, 'labels', labels, N)
