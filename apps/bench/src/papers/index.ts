@@ -75,6 +75,16 @@ export const papers: readonly PaperEntry[] = [
     load: () => import('./21-tpsgd'),
   },
   {
+    number: 25,
+    slug: 'susana-distancia',
+    title:
+      'SuSana Distancia is all you need: Enforcing class separability in metric learning via two novel distance-based loss functions for few-shot image classification',
+    arxiv: '2305.09062',
+    package: '@bpf/fewshot',
+    featured: false,
+    load: () => import('./25-susana-distancia'),
+  },
+  {
     number: 28,
     slug: 'teddy',
     title: 'TEDDY: Trimming Edges with Degree-based Discrimination Strategy',
