@@ -209,7 +209,7 @@ class Images:
         self.arrays = arrays
         self.params = []
         self.x = torch.from_numpy(np.ascontiguousarray(arrays["x"].transpose(0, 3, 1, 2)))
-        self.y = torch.from_numpy(arrays["y"]).long()
+        self.y = torch.from_numpy(arrays["y"]).long() if "y" in arrays else None
 
     def parameter(self, name, transpose=None):
         array = self.arrays[f"params/{name}"]
@@ -248,6 +248,19 @@ def convnet4(arrays, settings):
         return head(x.flatten(1))
 
     return images.trainer(settings, network)
+
+
+def episode_step(arrays, settings):
+    images = Images(arrays)
+    blocks = [(images.conv(4 * i), images.norm(4 * i + 1)) for i in range(4)]
+
+    def loss_of():
+        x = images.x
+        for conv, norm in blocks:
+            x = F.max_pool2d(torch.relu(norm(conv(x))), 2)
+        return fewshot.episode_losses(x.flatten(1), settings["ways"], settings["shots"], settings["queries"])
+
+    return trainer(images.params, settings, loss_of)
 
 
 def resnet20(arrays, settings):
@@ -309,6 +322,7 @@ workloads = {
     "bound-updates": fewshot.bound_updates,
     "cascaded-forward": forward_only.cascaded_forward,
     "convnet4": convnet4,
+    "episode-step": episode_step,
     "counter-current-convolutions": counter_current.counter_current_convolutions,
     "counter-current-step": counter_current.counter_current_step,
     "forward-gnn-step-10000": graphs.forward_gnn_step,

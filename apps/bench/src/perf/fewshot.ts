@@ -1,6 +1,8 @@
 import { random } from '@bpf/core'
-import { boundOptimise } from '@bpf/fewshot'
-import { uniform } from './training'
+import { convNet4 } from '@bpf/core/nn'
+import { boundOptimise, episodeLoss } from '@bpf/fewshot'
+import * as tf from '@tensorflow/tfjs-core'
+import { training, uniform } from './training'
 import type { Workload } from './workload'
 
 const [points, classes, neighbours] = [10_000, 20, 4]
@@ -33,3 +35,29 @@ export const boundUpdates: Workload = {
     })
   },
 }
+
+const episode = { ways: 5, shots: 5, queries: 5, image: 28, learningRate: 1e-3 }
+const network = convNet4()
+
+/** One training step on an episode: ConvNet4's embeddings, cross-entropy to prototypes and the ICNN loss, Adam. */
+export const episodeStep = training({
+  name: 'episode-step',
+  description: `ConvNet4 on an episode of ${episode.ways} ways, ${episode.shots} shots and ${episode.queries} queries, 28 × 28: cross-entropy and ICNN loss, gradients, Adam`,
+  peers: ['torch'],
+  settings: episode,
+  bound: 1.3,
+  repeat: 1,
+  init: (key) => network.init(key, [episode.image, episode.image, 1]),
+  batch(key) {
+    const rows = episode.ways * (episode.shots + episode.queries)
+    return { x: uniform(key, [rows, episode.image, episode.image, 1], 1) }
+  },
+  loss(params, state, { x }) {
+    const { ways, shots } = episode
+    const result = network.apply(params as readonly tf.Tensor[], state as readonly tf.Tensor[], x, { training: true })
+    const supports = ways * shots
+    const support = tf.slice(result.y, [0, 0], [supports, -1])
+    const query = tf.slice(result.y, [supports, 0], [-1, -1])
+    return { loss: episodeLoss({ support, query, ways, shots }, { losses: ['cross', 'fullicnn'] }).loss, state: result.state }
+  },
+})

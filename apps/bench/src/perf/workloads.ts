@@ -5,7 +5,7 @@ import { convexReluAdmmStep } from './convex-relu'
 import { convNetStep, resnetStep } from './convolutional'
 import { counterCurrentConvolutions, counterCurrentStep } from './counter-current-learning'
 import { mlpSampling } from './diffusion'
-import { boundUpdates } from './fewshot'
+import { boundUpdates, episodeStep } from './fewshot'
 import { cascadedForwardStep, forwardForwardStep, monoForwardStep } from './forward-only'
 import { forwardGnnSteps } from './forward-gnn'
 import { hCalibrationEpoch } from './h-calibration-epoch'
@@ -37,6 +37,7 @@ export const workloads: readonly Workload[] = [
   convexReluAdmmStep,
   slttStep,
   boundUpdates,
+  episodeStep,
   ...sparseProducts,
   ...forwardGnnSteps,
   forwardForwardStep,
