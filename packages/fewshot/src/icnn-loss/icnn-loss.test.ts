@@ -1,5 +1,6 @@
 import { compile, float64Tensor, grad, softmaxCrossEntropy, useBackend } from '@bpf/core'
 import { key, normalArray, permutationArray } from '@bpf/core/random'
+import { goldenArray, goldenCases } from '@bpf/core/testing'
 import * as tf from '@tensorflow/tfjs-core'
 import { describe, expect, it } from 'vitest'
 import { embeddingIcnnScore, episodeLoss, icnnLoss, icnnScore, protoTripletLoss, tripletLoss } from './index'
@@ -29,13 +30,16 @@ describe('the ICNN score', () => {
     expect(value(icnnLoss(x, labels))).toBeLessThan(2e-3)
   })
 
-  it('of shuffled labels is about a half, and the loss larger than that of the true ones', () => {
-    const { x, labels } = clusters(2, { ...episode, spread: 0.5 })
-    for (const seed of [1, 2, 3]) {
-      const wrong = shuffled(labels, seed)
-      expect(value(icnnScore(x, wrong))).toBeGreaterThan(0.3)
-      expect(value(icnnScore(x, wrong))).toBeLessThan(0.65)
-      expect(value(icnnLoss(x, wrong))).toBeGreaterThan(value(icnnLoss(x, labels)))
+  it('of shuffled labels is about a half for two classes, and the loss larger than that of the true ones for any', () => {
+    const seeds = Array.from({ length: 8 }, (_, i) => i)
+    const two = clusters(2, { ways: 2, each: 10, D: 5, spread: 0.5 })
+    const scores = seeds.map((seed) => value(icnnScore(two.x, shuffled(two.labels, seed))))
+    const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length
+    expect(mean).toBeGreaterThan(0.4)
+    expect(mean).toBeLessThan(0.6)
+    for (const ways of [2, 3, 5]) {
+      const { x, labels } = clusters(2, { ...episode, ways, spread: 0.5 })
+      for (const seed of seeds) expect(value(icnnLoss(x, shuffled(labels, seed)))).toBeGreaterThan(value(icnnLoss(x, labels)))
     }
   })
 
@@ -77,15 +81,29 @@ describe('the ICNN score', () => {
     ).toBeCloseTo(score, 6)
   })
 
-  it('does not fall when points are drawn to their class mean', () => {
+  const towardsMeans = (x: tf.Tensor, labels: ArrayLike<number>): tf.Tensor => {
+    const member = tf.oneHot(tf.tensor1d(Int32Array.from(labels), 'int32'), new Set(Array.from(labels)).size)
+    const means = tf.div(tf.matMul(member, x, true), tf.reshape(tf.sum(member, 0), [-1, 1]))
+    return tf.add(tf.mul(x, 0.9), tf.mul(tf.matMul(member, means), 0.1))
+  }
+
+  const separated = goldenCases(new URL('../../test/golden/', import.meta.url), '25-susana-distancia').filter(
+    ({ outputs }) => (outputs.icnn_score_full as number) > 0.9,
+  )
+  it.each(separated.map(({ name, inputs }) => [name, inputs] as const))(
+    'does not fall when points are drawn to their class mean: %s',
+    (_, inputs) => {
+      const [support, query] = ['support', 'query'].map((name) => goldenArray(inputs, name))
+      const x = matrix([...support.data, ...query.data], support.shape[1])
+      const labels = ['support_labels', 'query_labels'].flatMap((name) => [...goldenArray(inputs, name).data])
+      expect(value(icnnScore(towardsMeans(x, labels), labels))).toBeGreaterThanOrEqual(value(icnnScore(x, labels)))
+    },
+  )
+
+  it('does not fall either in other clusters', () => {
     for (const seed of [5, 15, 25]) {
-      const { data, x, labels, D } = clusters(seed, { ...episode, spread: 0.6 })
-      const means = tf.mean(tf.reshape(x, [episode.ways, episode.each, D]), 1, true)
-      const drawn = tf.reshape(tf.add(tf.mul(tf.reshape(x, [episode.ways, episode.each, D]), 0.9), tf.mul(means, 0.1)), [
-        data.length / D,
-        D,
-      ])
-      expect(value(icnnScore(drawn, labels))).toBeGreaterThanOrEqual(value(icnnScore(x, labels)) - 1e-6)
+      const { x, labels } = clusters(seed, { ...episode, spread: 0.6 })
+      expect(value(icnnScore(towardsMeans(x, labels), labels))).toBeGreaterThanOrEqual(value(icnnScore(x, labels)) - 1e-6)
     }
   })
 
@@ -233,7 +251,7 @@ describe('episodeLoss', () => {
     [{ losses: [] }, {}, /losses must be among cross, suppicnn, queryicnn, fullicnn, prototriplet/],
     [{ losses: ['icnn' as never] }, {}, /losses must be among .*, got 'icnn'/],
     [{ losses: ['triplet' as const] }, {}, /triplet draws its positives, so it needs a key/],
-    [{ losses: ['cross' as const] }, { ways: 1 }, /ways must be at least 2 classes|way must be at least 2/],
+    [{ losses: ['cross' as const] }, { ways: 1 }, /ways must be at least 2 classes/],
     [{ losses: ['cross' as const] }, { shots: 4 }, /expected support \[4 · 4, D\]/],
     [{ losses: ['suppicnn' as const] }, { shots: 1, support: tf.slice(support, [0, 0], [4, D]) }, /suppicnn needs 2 supports/],
     [{ losses: ['cross' as const] }, { query: tf.slice(query, [0, 0], [19, D]) }, /expected query/],
@@ -306,6 +324,40 @@ describe('the published score of an embedding', () => {
     expect(embeddingIcnnScore(features, labels, { omega: false }).score).toBeCloseTo((good.lambda + good.gamma) / 2, 6)
     expect(() => embeddingIcnnScore(features, labels, { k: 0 })).toThrow(/k must be an integer/)
     expect(() => embeddingIcnnScore(features, labels.slice(1))).toThrow(/expected 24 labels/)
+  })
+
+  it('is what its formulas say, in plain arithmetic', () => {
+    const { data, labels, D } = clusters(14, { ...episode, spread: 2 })
+    const [N, k] = [labels.length, 5]
+    const variance = (values: number[]): number => {
+      const mean = values.reduce((sum, x) => sum + x, 0) / values.length
+      return values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (values.length - 1)
+    }
+    const rows = Array.from(labels, (label, i) => {
+      const distance = (j: number): number => {
+        let squared = 1e-6
+        for (let d = 0; d < D; d++) squared += (data[i * D + d] - data[j * D + d]) ** 2
+        return Math.sqrt(squared)
+      }
+      const near = Array.from(labels.keys(), (j) => ({ distance: distance(j), isOwn: labels[j] === label }))
+      return near.sort((a, b) => a.distance - b.distance).slice(1, k + 1)
+    })
+    const entries = rows.map((near) => {
+      const [low, high] = [near[0].distance, near[k - 1].distance]
+      return near.map(({ distance, isOwn }) => ({ isOwn, n: (distance - low) / (high - low + 1e-6) }))
+    })
+    const lambdas = entries.map((row) => row.reduce((sum, { isOwn, n }) => sum + (isOwn ? 1 - n : n), 0))
+    const mean = (values: number[]): number => values.reduce((sum, x) => sum + x, 0) / values.length
+    const lambda = mean(lambdas.map((x) => Math.sqrt(x / (Math.max(...lambdas) + 1e-6))))
+    const flat = entries.flat()
+    const omega = Math.sqrt(
+      1 - variance(flat.map(({ isOwn, n }) => (isOwn ? n : 0))) - variance(flat.map(({ isOwn, n }) => (isOwn ? 0 : n))),
+    )
+    const gamma = mean(rows.map((near) => Math.sqrt(near.filter(({ isOwn }) => isOwn).length / k)))
+    const score = embeddingIcnnScore({ data: Float32Array.from(data), shape: [N, D] }, labels)
+    expect(score.lambda).toBeCloseTo(lambda, 5)
+    expect(score.omega).toBeCloseTo(omega, 5)
+    expect(score.gamma).toBeCloseTo(gamma, 5)
   })
 
   it('rates 10,000 rows in tiles', () => {
