@@ -4,9 +4,10 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { compile, DataError, fit, type Tree } from '@bpf/core'
+import { compile, DataError, fit, tree, type Tree } from '@bpf/core'
 import { parseNpz } from '@bpf/core/data'
 import { batchNorm, conv2d, dense, flatten, relu, resnet18, sequential, type Layer } from '@bpf/core/nn'
+import { adam, stepDecay } from '@bpf/core/optim'
 import { fold } from '@bpf/core/random'
 import {
   episodeDataset,
@@ -29,10 +30,13 @@ interface Settings {
   /** Fashion-MNIST's first five classes to train and last five to test, or miniImageNet from the user's folders. */
   set: 'five-and-five' | 'mini-imagenet'
   backbone: 'small' | 'resnet18'
-  shots: number
+  /** Trained and tested with each. */
+  shots: readonly number[]
   /** Training queries of a class. */
   queries: number
   episodes: number
+  /** The rate is halved after so many episodes. Default never. */
+  halveEvery?: number
   testEpisodes: number
   /** Seeds that also train with the classic triplet loss. */
   baselineSeeds: number
@@ -71,14 +75,18 @@ function smallEncoder(): Layer<Tree, Tree> {
   return sequential([...blocks.flat(), flatten(), dense(32)]) as unknown as Layer<Tree, Tree>
 }
 
-interface ClassSplit {
-  train: ExampleRows
-  trainLabels: Int32Array
-  test: ExampleRows
-  testLabels: Int32Array
+interface Labelled {
+  rows: ExampleRows
+  labels: Int32Array
 }
 
-function rowsOfClasses({ images, labels, height, width, maxValue }: LabelledImages, has: (label: number) => boolean) {
+interface ClassSplit {
+  train: Labelled
+  /** Sets to test on, by the start of their values' names: '' is of the training images' kind. */
+  tests: Readonly<Record<string, Labelled>>
+}
+
+function rowsOfClasses({ images, labels, height, width, maxValue }: LabelledImages, has: (label: number) => boolean): Labelled {
   const size = height * width
   const rows = Array.from(labels.keys()).filter((row) => has(labels[row]))
   const data = new Uint8Array(rows.length * size)
@@ -91,20 +99,19 @@ async function fiveAndFive({ data }: RunContext<Settings>): Promise<ClassSplit> 
   const name = await data.firstFound(['fashion-mnist', 'mnist-10k'])
   const parts = name === 'fashion-mnist' ? (['train', 'test'] as const) : (['all', 'all'] as const)
   const [train, test] = [await data.load(name, parts[0]), await data.load(name, parts[1])]
-  const [seen, unseen] = [rowsOfClasses(train, (label) => label < 5), rowsOfClasses(test, (label) => label >= 5)]
-  return { train: seen.rows, trainLabels: seen.labels, test: unseen.rows, testLabels: unseen.labels }
+  return { train: rowsOfClasses(train, (label) => label < 5), tests: { '': rowsOfClasses(test, (label) => label >= 5) } }
 }
 
-/** `mini-imagenet-train.npz` and `mini-imagenet-test.npz`: `images` uint8 [n, 84, 84, 3] and `labels` [n]. */
+/** Other domains, all of whose classes are new. */
+const otherDomains = ['cub', 'dogs', 'cars']
+
+/**
+ * `mini-imagenet-train.npz` and `mini-imagenet-test.npz`: `images` uint8 [n, 84, 84, 3] and `labels` [n]; and of CUB-200-2011, Stanford
+ * Dogs and Stanford Cars what is there of `cub-test.npz`, `dogs-test.npz`, `cars-test.npz`.
+ */
 function miniImageNet({ data: { folders } }: RunContext<Settings>): ClassSplit {
-  const read = (part: 'train' | 'test') => {
-    const file = `mini-imagenet-${part}.npz`
-    const path = folders.map((folder) => join(folder, file)).find((candidate) => existsSync(candidate))
-    if (path === undefined) {
-      throw new DataError(
-        `${file} was not found in ${folders.join(', ') || 'any folder (name one with --data-dir)'}: the full preset reads miniImageNet's 64 training and 20 test classes as arrays images (uint8 [n, 84, 84, 3]) and labels`,
-      )
-    }
+  const find = (file: string) => folders.map((folder) => join(folder, file)).find((candidate) => existsSync(candidate))
+  const read = (path: string): Labelled => {
     const arrays = parseNpz(new Uint8Array(readFileSync(path)), path)
     const [images, labels] = [arrays.get('images'), arrays.get('labels')]
     if (!(images?.data instanceof Uint8Array) || images.shape.length !== 4 || labels?.shape[0] !== images.shape[0]) {
@@ -112,41 +119,52 @@ function miniImageNet({ data: { folders } }: RunContext<Settings>): ClassSplit {
     }
     return { rows: { data: images.data, shape: images.shape, divisor: 255 }, labels: Int32Array.from(labels.data as ArrayLike<number>) }
   }
-  const [seen, unseen] = [read('train'), read('test')]
-  return { train: seen.rows, trainLabels: seen.labels, test: unseen.rows, testLabels: unseen.labels }
+  const [train, test] = ['mini-imagenet-train.npz', 'mini-imagenet-test.npz'].map((file) => {
+    const path = find(file)
+    if (path !== undefined) return path
+    throw new DataError(
+      `${file} was not found in ${folders.join(', ') || 'any folder (name one with --data-dir)'}: the full preset reads miniImageNet's 64 training and 20 test classes as arrays images (uint8 [n, 84, 84, 3]) and labels`,
+    )
+  })
+  const others = otherDomains.map((name) => [`${name}/`, find(`${name}-test.npz`)] as const)
+  const found = others.flatMap(([name, path]) => (path === undefined ? [] : [[name, read(path)] as const]))
+  return { train: read(train), tests: { '': read(test), ...Object.fromEntries(found) } }
 }
 
-async function runLoss(context: RunContext<Settings>, data: ClassSplit, name: string, losses: readonly EpisodeLossName[]) {
-  const { key, settings, signal, reporter } = context
-  const { shots, queries, episodes, testEpisodes } = settings
-  const learner = prototypicalNetwork({
-    backbone: settings.backbone === 'small' ? smallEncoder() : (resnet18() as unknown as Layer<Tree, Tree>),
-    ways,
-    shots,
-    queries,
-    losses,
-  })
-  // One key for all losses: the same start and the same episodes.
-  const { state } = await fit(learner, episodeDataset(data.train, data.trainLabels, { ways, shots, queries, episodes }), {
-    epochs: 1,
-    key: fold(key, 1),
-    signal,
-    reporter: reporter(name),
-  })
-  const embed = compile((x: tf.Tensor) => learner.embed(state.tensors, x), { name: 'embed' })
-  const pixels = tf.tidy(() => tf.div(tf.cast(tf.tensor(data.test.data, [...data.test.shape], 'int32'), 'float32'), data.test.divisor ?? 1))
-  const features = await extractFeatures(embed, pixels, { batchSize: 500 })
-  pixels.dispose()
-  const take = (rows: Int32Array): FeatureMatrix => {
-    const D = features.shape[1]
-    const values = new Float32Array(rows.length * D)
-    rows.forEach((row, i) => values.set(features.data.subarray(row * D, (row + 1) * D), i * D))
-    return { data: values, shape: [rows.length, D] }
+/** Embeddings of images, which stay bytes until their turn. */
+async function embedAll(embed: (x: tf.Tensor) => tf.Tensor, { data, shape, divisor = 1 }: ExampleRows): Promise<FeatureMatrix> {
+  const [n, ...dims] = shape
+  const size = dims.reduce((product, dim) => product * dim, 1)
+  const step = 1000
+  const parts: FeatureMatrix[] = []
+  for (let start = 0; start < n; start += step) {
+    const end = Math.min(n, start + step)
+    const pixels = tf.tensor(
+      Float32Array.from(data.subarray(start * size, end * size), (value) => value / divisor),
+      [end - start, ...dims],
+    )
+    parts.push(await extractFeatures(embed, pixels, { batchSize: 500 }))
+    pixels.dispose()
   }
-  const score = compile((points: tf.Tensor, labels: tf.Tensor) => icnnScore(points, labels, { k: 4 }), { name: 'icnn' })
+  const D = parts[0].shape[1]
+  const values = new Float32Array(n * D)
+  parts.forEach((part, i) => values.set(part.data, i * step * D))
+  return { data: values, shape: [n, D] }
+}
+
+/** Accuracy on test episodes with its interval, %, and the mean ICNN score of their queries. */
+async function testOn(context: RunContext<Settings>, embed: (x: tf.Tensor) => tf.Tensor, { rows, labels }: Labelled, shots: number) {
+  const features = await embedAll(embed, rows)
+  const take = (chosen: Int32Array): FeatureMatrix => {
+    const D = features.shape[1]
+    const values = new Float32Array(chosen.length * D)
+    chosen.forEach((row, i) => values.set(features.data.subarray(row * D, (row + 1) * D), i * D))
+    return { data: values, shape: [chosen.length, D] }
+  }
+  const score = compile((points: tf.Tensor, classes: tf.Tensor) => icnnScore(points, classes, { k: 4 }), { name: 'icnn' })
   const scores: number[] = []
-  const size = { ways, shots, queries: testQueries, episodes: testEpisodes }
-  const { mean, interval } = evaluateEpisodes(fold(key, 2), data.testLabels, size, ({ support, supportLabels, query, queryLabels }) => {
+  const size = { ways, shots, queries: testQueries, episodes: context.settings.testEpisodes }
+  const { mean, interval } = evaluateEpisodes(fold(context.key, 2), labels, size, ({ support, supportLabels, query, queryLabels }) => {
     const queried = take(query)
     scores.push(
       tf.tidy(() => score(tf.tensor2d(queried.data as Float32Array, [...queried.shape]), tf.tensor1d(queryLabels, 'int32'))).dataSync()[0],
@@ -155,6 +173,38 @@ async function runLoss(context: RunContext<Settings>, data: ClassSplit, name: st
   })
   return { accuracy: 100 * mean, interval: 100 * interval, icnn: meanInterval(scores).mean }
 }
+
+/** Trains with the losses, and gives `<set>/<shots>-shot/<what>/<name>` for each test set; 5 shots are not named. */
+async function runLoss(context: RunContext<Settings>, data: ClassSplit, shots: number, name: string, losses: readonly EpisodeLossName[]) {
+  const { key, settings, signal, reporter } = context
+  const { queries, episodes, halveEvery } = settings
+  const learner = prototypicalNetwork({
+    backbone: settings.backbone === 'small' ? smallEncoder() : (resnet18() as unknown as Layer<Tree, Tree>),
+    ways,
+    shots,
+    queries,
+    losses,
+    optimizer: adam({ learningRate: halveEvery === undefined ? 1e-3 : stepDecay(1e-3, { every: halveEvery, factor: 0.5 }) }),
+  })
+  // One key for all losses: the same start and the same episodes.
+  const { state } = await fit(learner, episodeDataset(data.train.rows, data.train.labels, { ways, shots, queries, episodes }), {
+    epochs: 1,
+    key: fold(key, 1),
+    signal,
+    reporter: reporter(name),
+  })
+  const embed = compile((x: tf.Tensor) => learner.embed(state.tensors, x), { name: 'embed' })
+  const values: Record<string, number> = {}
+  for (const [set, labelled] of Object.entries(data.tests)) {
+    for (const [what, value] of Object.entries(await testOn(context, embed, labelled, shots))) {
+      values[`${prefixOf(set, shots)}${what}/${name}`] = value
+    }
+  }
+  tree.dispose(state.tensors)
+  return values
+}
+
+const prefixOf = (set: string, shots: number): string => `${set}${shots === 5 ? '' : `${shots}-shot/`}`
 
 const difference = (results: PaperResults, name: string): number => results.mean(`difference/${name}`)
 
@@ -166,7 +216,7 @@ function standardError(results: PaperResults, name: string): number {
 const settings: Settings = {
   set: 'five-and-five',
   backbone: 'small',
-  shots: 5,
+  shots: [5],
   queries: 5,
   episodes: 150,
   testEpisodes: 100,
@@ -215,15 +265,17 @@ export const paper: Paper<Settings> = {
       settings,
     },
     full: {
-      description: "miniImageNet from the user's folders, ResNet-18, 5-way 5-shot, 600 test episodes",
+      description:
+        "miniImageNet from the user's folders, and CUB, Dogs and Cars where they are there; ResNet-18, 5-way 1- and 5-shot, 600 test episodes",
       seeds: 3,
-      seconds: 36_000,
+      seconds: 3_000_000,
       settings: {
         set: 'mini-imagenet',
         backbone: 'resnet18',
-        shots: 5,
+        shots: [1, 5],
         queries: 15,
         episodes: 20_000,
+        halveEvery: 4000,
         testEpisodes: 600,
         baselineSeeds: 3,
         extraSeeds: 3,
@@ -237,42 +289,50 @@ export const paper: Paper<Settings> = {
     const values: Record<string, number> = {}
     const withBaseline = seed < chosen.baselineSeeds && !onlyClaims
     const trained = { ...claimed, ...(withBaseline && baseline), ...(extras && reported) }
-    for (const [name, losses] of Object.entries(trained)) {
-      signal.throwIfAborted()
-      const { accuracy, interval, icnn } = await context.part(name, () => runLoss(context, data, name, losses))
-      values[`accuracy/${name}`] = accuracy
-      values[`interval/${name}`] = interval
-      values[`icnn/${name}`] = icnn
-      if (name !== 'cross') values[`difference/${name}`] = accuracy - values['accuracy/cross']
+    for (const shots of chosen.shots) {
+      for (const [name, losses] of Object.entries(trained)) {
+        signal.throwIfAborted()
+        Object.assign(values, await context.part(`${shots}-shot/${name}`, () => runLoss(context, data, shots, name, losses)))
+        if (name === 'cross') continue
+        for (const prefix of Object.keys(data.tests).map((set) => prefixOf(set, shots))) {
+          values[`${prefix}difference/${name}`] = values[`${prefix}accuracy/${name}`] - values[`${prefix}accuracy/cross`]
+        }
+      }
     }
     return { values: { ...values, 'not-finite': Object.values(values).filter((value) => !Number.isFinite(value)).length } }
   },
   tables(results) {
-    const names = Object.keys(titles).filter((name) => results.has(`accuracy/${name}`))
     const cell = (name: string) => ({ mean: results.mean(name), spread: results.summary(name).spread })
-    return [
-      {
-        id: 'accuracy',
-        title: 'Accuracy on unseen classes, 5-way 5-shot, nearest prototype',
-        columns: [
-          { key: 'loss', label: 'loss' },
-          { key: 'accuracy', label: 'accuracy, %', digits: 1, better: 'higher' },
-          { key: 'difference', label: 'against cross-entropy, points', digits: 2, better: 'higher' },
-          { key: 'error', label: 'its standard error', digits: 2 },
-          { key: 'icnn', label: 'ICNN score of queries', digits: 3 },
-          { key: 'seeds', label: 'seeds', digits: 0 },
-        ],
-        rows: names.map((name) => ({
-          loss: titles[name],
-          accuracy: cell(`accuracy/${name}`),
-          difference: name === 'cross' ? null : difference(results, name),
-          error: name === 'cross' ? null : standardError(results, `difference/${name}`),
-          icnn: cell(`icnn/${name}`),
-          seeds: results.summary(`accuracy/${name}`).each.length,
-        })),
-        note: 'Spread over seeds. Differences are paired: each seed starts all losses from the same weights and trains them on the same episodes. Combinations, Proto-Triplet and the classic triplet loss are reported, not claimed.',
-      },
-    ]
+    const prefixes = ['', ...otherDomains.map((name) => `${name}/`)].flatMap((set) => [5, 1].map((shots) => ({ set, shots })))
+    return prefixes.flatMap(({ set, shots }) => {
+      const prefix = prefixOf(set, shots)
+      const names = Object.keys(titles).filter((name) => results.has(`${prefix}accuracy/${name}`))
+      if (names.length === 0) return []
+      const domain = set === '' ? '' : `, ${set.slice(0, -1)}`
+      return [
+        {
+          id: `${prefix}accuracy`.replaceAll('/', '-'),
+          title: `Accuracy on unseen classes, 5-way ${shots}-shot, nearest prototype${domain}`,
+          columns: [
+            { key: 'loss', label: 'loss' },
+            { key: 'accuracy', label: 'accuracy, %', digits: 1, better: 'higher' as const },
+            { key: 'difference', label: 'against cross-entropy, points', digits: 2, better: 'higher' as const },
+            { key: 'error', label: 'its standard error', digits: 2 },
+            { key: 'icnn', label: 'ICNN score of queries', digits: 3 },
+            { key: 'seeds', label: 'seeds', digits: 0 },
+          ],
+          rows: names.map((name) => ({
+            loss: titles[name],
+            accuracy: cell(`${prefix}accuracy/${name}`),
+            difference: name === 'cross' ? null : results.mean(`${prefix}difference/${name}`),
+            error: name === 'cross' ? null : standardError(results, `${prefix}difference/${name}`),
+            icnn: cell(`${prefix}icnn/${name}`),
+            seeds: results.summary(`${prefix}accuracy/${name}`).each.length,
+          })),
+          note: 'Spread over seeds. Differences are paired: each seed starts all losses from the same weights and trains them on the same episodes. Combinations, Proto-Triplet and the classic triplet loss are reported, not claimed.',
+        },
+      ]
+    })
   },
   figures(results) {
     const values = results.seeds.flatMap(({ seed, result }) =>
