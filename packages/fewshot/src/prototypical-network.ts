@@ -50,8 +50,11 @@ export interface PrototypicalLearner extends Learner<PrototypicalState, EpisodeB
 
 /**
  * A learner over episodes, whose batches come from {@link episodeDataset}: one pass of the backbone over supports and queries
- * together in training mode, then the mean of the losses.
+ * together in training mode, so that batch norm's statistics are of both, then the mean of the losses. Evaluation and prediction
+ * use the running statistics. `step` reports loss and accuracy on the queries and, of several losses, each.
  *
+ * @param options - the backbone, the size of episodes, the losses with their margin and k, and the optimizer
+ * @returns the learner, with `embed` and `predict`
  * @throws OptionError for sizes below 1, fewer than 2 ways, or losses that there are not
  *
  * @example

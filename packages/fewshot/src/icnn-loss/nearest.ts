@@ -3,7 +3,7 @@ import { takeAlongLastAxis, takeRows } from '@bpf/core/ops'
 import * as tf from '@tensorflow/tfjs-core'
 import { distanceOf, pairwiseDistances } from '../shared/embeddings'
 
-/** Up to so many differences n·m·D all distances are exact at once; beyond, tiles of products find candidates first. */
+/** Most differences of coordinates held at once. Up to n·m·D of them all distances are exact; beyond, tiles of products find candidates. */
 const mostDifferences = 2 ** 26
 /** Most values of a tile held at once. */
 const tileSize = 2 ** 22
@@ -21,8 +21,20 @@ const spare = 8
 export function nearestNeighbours(origin: tf.Tensor, target: tf.Tensor, count: number): { distances: tf.Tensor; indices: tf.Tensor } {
   const [n, D] = origin.shape as [number, number]
   const indices = nearestIndices(stopGradient(origin), stopGradient(target), count)
-  const neighbours = tf.reshape(takeRows(target, tf.reshape(indices, [n * count])), [n, count, D])
-  return { distances: distanceOf(tf.sum(tf.squaredDifference(tf.expandDims(origin, 1), neighbours), 2)), indices }
+  const rows = Math.max(1, Math.floor(mostDifferences / (count * D)))
+  const tiles: tf.Tensor[] = []
+  for (let start = 0; start < n; start += rows) {
+    const size = Math.min(rows, n - start)
+    const [x, of] = [tf.slice(origin, [start, 0], [size, D]), tf.slice(indices, [start, 0], [size, count])]
+    tiles.push(tf.tidy(() => distancesTo(x, target, of)))
+  }
+  return { distances: tiles.length === 1 ? tiles[0] : tf.concat(tiles, 0), indices }
+}
+
+/** Distances of each row of x [n, D] to the rows of y that `indices` [n, count] names. */
+function distancesTo(x: tf.Tensor, y: tf.Tensor, indices: tf.Tensor): tf.Tensor {
+  const rows = takeRows(y, tf.reshape(indices, [indices.size]))
+  return distanceOf(tf.sum(tf.squaredDifference(tf.expandDims(x, 1), tf.reshape(rows, [...indices.shape, y.shape[1]!])), 2))
 }
 
 const smallest = (distances: tf.Tensor, count: number): tf.Tensor => tf.topk(tf.neg(distances), count, true).indices
@@ -46,9 +58,7 @@ function nearestIndices(origin: tf.Tensor, target: tf.Tensor, count: number): tf
         const products = tf.matMul(x as tf.Tensor2D, centred as tf.Tensor2D, false, true)
         const near = smallest(tf.sub(norms, tf.mul(2, products)), candidates)
         const ordered = tf.neg(tf.topk(tf.neg(near), candidates, true).values)
-        const points = tf.reshape(takeRows(centred, tf.reshape(ordered, [size * candidates])), [size, candidates, D])
-        const exact = distanceOf(tf.sum(tf.squaredDifference(tf.expandDims(x, 1), points), 2))
-        return takeAlongLastAxis(ordered, smallest(exact, count))
+        return takeAlongLastAxis(ordered, smallest(distancesTo(x, centred, ordered), count))
       }),
     )
   }
