@@ -191,6 +191,21 @@ describe('attention', () => {
     })
   })
 
+  it('multiplies logits by values of entries where asked, whatever their sign', () => {
+    tf.tidy(() => {
+      const adjacency = sparseTensors(gat(4).adjacency(graph))
+      const [source, destination] = [normal(key(2), [5, 1]), normal(key(3), [5, 1])]
+      const given = (value: tf.Tensor, weighted: boolean) => attention({ ...adjacency, value }, source, destination, 0.2, { weighted })
+      expect(worst(given(adjacency.value, true), given(adjacency.value, false))).toBeLessThan(1e-6)
+      const values = normalArray(key(4), adjacency.value.size)
+      const [row, column, from, to] = [adjacency.row, adjacency.column, source, destination].map((t) => t.dataSync())
+      const logits = Array.from(values, (v, e) => v * ((x) => (x > 0 ? x : 0.2 * x))(from[column[e]] + to[row[e]]))
+      const sums = [0, 1, 2, 3, 4].map((i) => logits.reduce((sum, l, e) => sum + (row[e] === i ? Math.exp(l) : 0), 0))
+      const got = given(tf.tensor1d(values), true).dataSync()
+      logits.forEach((l, e) => expect(got[e]).toBeCloseTo(Math.exp(l) / sums[row[e]], 5))
+    })
+  })
+
   it('needs a width that the heads divide', () => {
     expect(() => gat(10)).toThrow("the width 10 can't be divided by 4 heads")
   })

@@ -17,6 +17,7 @@ import { gruStep } from './recurrent'
 import { slttStep } from './sltt'
 import { sparseProducts } from './sparse-product'
 import { targetProjectionConvolutionStep, targetProjectionRecurrentStep, targetProjectionStep } from './target-projection'
+import { teddyStep } from './teddy'
 import type { Workload } from './workload'
 
 /** Everything `perf` can time. */
@@ -38,6 +39,7 @@ export const workloads: readonly Workload[] = [
   boundUpdates,
   ...sparseProducts,
   ...forwardGnnSteps,
+  teddyStep,
   forwardForwardStep,
   monoForwardStep,
   cascadedForwardStep,
