@@ -1,4 +1,5 @@
 import { account, activationBytes, compile, grad, useBackend, valueAndGrad } from '@bpf/core'
+import { sizeClass } from '@bpf/core/data'
 import { key, normal, normalArray } from '@bpf/core/random'
 import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
@@ -10,6 +11,7 @@ import {
   gatherColumns,
   gcn,
   gin,
+  padEntries,
   randomGraph,
   sage,
   sparseArrays,
@@ -18,6 +20,7 @@ import {
   sumByRow,
   type GraphLayer,
   type SparseArrays,
+  type SparseMatrix,
 } from './index'
 
 beforeAll(() => useBackend('onnx'))
@@ -170,6 +173,33 @@ describe.each(layers)('%s', (_, layer) => {
       for (const [name, gradient] of Object.entries(eager.grads as Record<string, tf.Tensor>)) {
         expect(worst(gradient, (compiled.grads as Record<string, tf.Tensor>)[name])).toBeLessThan(1e-5)
       }
+    })
+  })
+
+  it('compiles once for graphs of a size class, whose padding changes nothing', () => {
+    tf.tidy(() => {
+      const { params } = layer.init(key(0), 6)
+      let traces = 0
+      const compiled = compile((p: typeof params, adjacency: SparseMatrix, x: tf.Tensor) => {
+        traces++
+        return layer.apply(p, adjacency, x)
+      })
+      for (const [nodes, edges] of [
+        [50, 300],
+        [53, 305],
+        [56, 310],
+      ]) {
+        const other = randomGraph(key(nodes), { nodes, edges })
+        const arrays = layer.adjacency(other)
+        const [size, x] = [sizeClass(nodes), normal(key(edges), [nodes, 6])]
+        const padded = tf.pad(x as tf.Tensor2D, [
+          [0, size - nodes],
+          [0, 0],
+        ])
+        const y = tf.slice(compiled(params, sparseTensors(padEntries(arrays, size)), padded), [0, 0], [nodes, 8])
+        expect(worst(y, layer.apply(params, sparseTensors(arrays), x))).toBeLessThan(1e-5)
+      }
+      expect(traces).toBe(1)
     })
   })
 
