@@ -5,7 +5,7 @@ import { deflateSync } from 'node:zlib'
 import { afterAll, describe, expect, it } from 'vitest'
 import { parseMat } from './mat-file'
 import { openData } from './open'
-import { hasPaperSet, paperSet } from './paper-sets'
+import { foundPaperSets, hasPaperSet, paperSet } from './paper-sets'
 
 const root = mkdtempSync(join(tmpdir(), 'bpf-sets-'))
 afterAll(() => rmSync(root, { recursive: true, force: true }))
@@ -51,6 +51,7 @@ describe('paperSet', () => {
   it('says which files are needed, from where, and the option', async () => {
     expect(hasPaperSet(data, 'svhn')).toBe(false)
     await expect(paperSet(data, 'svhn')).rejects.toThrow(/train_32x32\.mat, test_32x32\.mat; ufldl.*not found in .*--data-dir/)
+    expect(() => foundPaperSets(data, ['mnist', 'stl-10'])).toThrow(/none of MNIST \(.*; STL-10.*train_X\.bin.* was found in .*--data-dir/)
     await expect(paperSet(data, 'cifar-100')).rejects.toThrow(/CIFAR-100.*train\.bin, test\.bin.*--data-dir/)
   })
 

@@ -153,6 +153,19 @@ export function hasPaperSet(data: DataAccess, name: PaperSetName): boolean {
   return pathsOf(data, sources[name]) !== undefined
 }
 
+/**
+ * Those of the sets whose files are in the user's folders.
+ *
+ * @throws DataError that names the files of all when none is there
+ */
+export function foundPaperSets(data: DataAccess, names: readonly PaperSetName[]): PaperSetName[] {
+  const found = names.filter((name) => hasPaperSet(data, name))
+  if (found.length > 0) return found
+  throw new DataError(
+    `none of ${names.map(paperSetFiles).join('; ')} was found in ${data.folders.join(', ') || 'any folder'}; get the files of one or more and name their folder with --data-dir`,
+  )
+}
+
 /** `MNIST (train-images-idx3-ubyte, …; yann.lecun.com/exdb/mnist)`, for messages. */
 export function paperSetFiles(name: PaperSetName): string {
   const { title, files, home } = sources[name]
