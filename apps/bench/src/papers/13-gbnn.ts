@@ -540,7 +540,7 @@ export const paper: Paper<Settings> = {
     quick: {
       description: 'Iris and diabetes, 3-fold cross-validation, one seed.',
       seeds: 1,
-      seconds: 10,
+      seconds: 6,
       settings: {
         tabular: {
           tables: [embeddedTables[0], embeddedTables[4]],
@@ -555,7 +555,7 @@ export const paper: Paper<Settings> = {
       description:
         'Iris, wine, breast cancer, digits and diabetes in 5-fold cross-validation, 100 units; a boosted head on a small convolutional network for Fashion-MNIST (else MNIST-10k).',
       seeds: 2,
-      seconds: 530,
+      seconds: 265,
       settings: {
         tabular: {
           tables: embeddedTables,
