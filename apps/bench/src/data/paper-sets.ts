@@ -158,7 +158,7 @@ export function hasPaperSet(data: DataAccess, name: PaperSetName): boolean {
  *
  * @throws DataError that names the files of all when none is there
  */
-export function foundPaperSets(data: DataAccess, names: readonly PaperSetName[]): PaperSetName[] {
+export function foundPaperSets<Name extends PaperSetName>(data: DataAccess, names: readonly Name[]): Name[] {
   const found = names.filter((name) => hasPaperSet(data, name))
   if (found.length > 0) return found
   throw new DataError(
