@@ -1,5 +1,7 @@
 """Work on graphs in eager PyTorch."""
 
+import math
+
 import torch
 
 
@@ -34,15 +36,19 @@ class SparseProduct(torch.autograd.Function):
         return None, None, ctx.transpose @ slope
 
 
+def adjacency(arrays, count):
+    """The matrix of a graph and its transpose, CSR."""
+    indices = torch.stack([torch.from_numpy(arrays["row"]).long(), torch.from_numpy(arrays["column"]).long()])
+    matrix = torch.sparse_coo_tensor(indices, torch.from_numpy(arrays["value"]), (count, count)).coalesce()
+    return matrix.to_sparse_csr(), matrix.t().coalesce().to_sparse_csr()
+
+
 def forward_gnn_step(arrays, settings):
     """One single-forward layer: relu(A x W + b), cross-entropy of training nodes against virtual nodes, Adam."""
     x = torch.from_numpy(arrays["x"])
     train, y = torch.from_numpy(arrays["train"]).long(), torch.from_numpy(arrays["y"]).long()
     w, b = (torch.from_numpy(arrays[name].copy()).requires_grad_() for name in ("w", "b"))
-    indices = torch.stack([torch.from_numpy(arrays["row"]).long(), torch.from_numpy(arrays["column"]).long()])
-    count = x.shape[0]
-    matrix = torch.sparse_coo_tensor(indices, torch.from_numpy(arrays["value"]), (count, count)).coalesce()
-    by_row, by_column = matrix.to_sparse_csr(), matrix.t().coalesce().to_sparse_csr()
+    by_row, by_column = adjacency(arrays, x.shape[0])
     optimizer = torch.optim.Adam([w, b], lr=settings["learningRate"])
     nodes = settings["nodes"]
 
@@ -52,6 +58,44 @@ def forward_gnn_step(arrays, settings):
         loss = torch.nn.functional.cross_entropy(z[train] @ z[nodes:].T, y)
         loss.backward()
         optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def teddy_step(arrays, settings):
+    """A GCN student: cross-entropy and distillation, Adam, projection of the weights, evaluation, the best weights kept."""
+    x, teacher = torch.from_numpy(arrays["x"]), torch.log_softmax(torch.from_numpy(arrays["teacher"]), 1)
+    train, validation, test, y = (torch.from_numpy(arrays[name]).long() for name in ("train", "validation", "test", "labels"))
+    params = [torch.from_numpy(arrays[name].copy()).requires_grad_() for name in ("w1", "w2")]
+    by_row, by_column = adjacency(arrays, settings["nodes"])
+    optimizer = torch.optim.Adam(params, lr=settings["learningRate"], weight_decay=settings["weightDecay"])
+    zeros = math.ceil(settings["weightSparsity"] * sum(w.numel() for w in params))
+    best = {"accuracy": -1.0, "test": 0.0, "params": [w.detach().clone() for w in params]}
+
+    def logits():
+        hidden = torch.relu(SparseProduct.apply(by_row, by_column, x @ params[0]))
+        return SparseProduct.apply(by_row, by_column, hidden @ params[1])
+
+    def project():
+        flat = torch.cat([w.flatten() for w in params])
+        flat[torch.topk(flat.abs(), zeros, largest=False, sorted=False).indices] = 0
+        for w, part in zip(params, flat.split([w.numel() for w in params])):
+            w.copy_(part.view_as(w))
+
+    def step():
+        optimizer.zero_grad()
+        z = logits()
+        divergence = torch.nn.functional.kl_div(torch.log_softmax(z, 1), teacher, reduction="batchmean", log_target=True)
+        loss = torch.nn.functional.cross_entropy(z[train], y[train]) + settings["lambda"] * divergence
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            project()
+            right = (logits().argmax(1) == y).float()
+            accuracy = right[validation].mean().item()
+            if accuracy >= best["accuracy"]:
+                best.update(accuracy=accuracy, test=right[test].mean().item(), params=[w.clone() for w in params])
         return loss.detach()
 
     return step

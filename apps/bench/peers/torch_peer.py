@@ -349,5 +349,6 @@ workloads = {
     "target-projection": target_projection.dense,
     "target-projection-convolution": target_projection.convolution,
     "target-projection-recurrent": target_projection.recurrent,
+    "teddy-step": graphs.teddy_step,
     "time-shift": diffusion.time_shift,
 }

@@ -1,4 +1,4 @@
-import { fuseBiases, type NamedNode } from './fuse'
+import { fuseBiases, fuseSilu, type NamedNode } from './fuse'
 import type { Attribute, ElementType, GraphProto, TensorProto } from './proto'
 
 /** A value in a graph: an input, a constant, or what a node gives. Its shape is known. */
@@ -76,6 +76,8 @@ export interface GraphFacts {
   singleThread: boolean
   /** Whether it convolves, so that the layout matters. */
   convolves: boolean
+  /** Whether it has x · Sigmoid(x), which ONNX Runtime fuses at its level 'extended'. Known once built. */
+  gates: boolean
   nodes: number
 }
 
@@ -107,7 +109,8 @@ interface Root {
 
 /** Starts a graph. */
 export function createGraph(float: 'float32' | 'float64' = 'float32'): Graph {
-  return makeGraph(float, undefined, { nextName: 0, facts: { work: 0, executions: 0, singleThread: false, convolves: false, nodes: 0 } })
+  const facts: GraphFacts = { work: 0, executions: 0, singleThread: false, convolves: false, gates: false, nodes: 0 }
+  return makeGraph(float, undefined, { nextName: 0, facts })
 }
 
 interface InternalGraph extends Graph {
@@ -209,8 +212,10 @@ function makeGraph(float: 'float32' | 'float64', parent: InternalGraph | undefin
       // Only what the outputs need, in the order of making, which is topological.
       const wanted = new Set(outputs.map((value) => value.name))
       const first = neededNodes(nodes, wanted)
-      const fused = fuseBiases(first.nodes, (value) => wanted.has(value.name) || first.inside.has(value.name))
-      const { nodes: left, needed } = neededNodes(fused, wanted)
+      const isRead = (value: Value): boolean => wanted.has(value.name) || first.inside.has(value.name)
+      const gated = fuseSilu(fuseBiases(first.nodes, isRead), isRead)
+      if (gated.found) root.facts.gates = true
+      const { nodes: left, needed } = neededNodes(gated.nodes, wanted)
       const kept = left.map(({ op, inputs: nodeInputs, outputs: nodeOutputs, attributes, domain }) => ({
         op,
         inputs: nodeInputs,

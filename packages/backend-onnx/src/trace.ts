@@ -332,7 +332,7 @@ export function trace(fn: (...inputs: tf.Tensor[]) => tf.Tensor[], specs: readon
   const session = createSession(
     model,
     packed.values.map(({ name }) => name),
-    { graphOptimizationLevel: 'basic', intraOpNumThreads: threads, keepLayout: graph.facts.convolves },
+    { graphOptimizationLevel: graph.facts.gates ? 'extended' : 'basic', intraOpNumThreads: threads, keepLayout: graph.facts.convolves },
   )
   const loaded = performance.now()
 

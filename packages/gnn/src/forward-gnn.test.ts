@@ -15,8 +15,11 @@ import {
   localLinks,
   nodeClassifier,
   normaliseRows,
+  pepita,
   sage,
   singleForward,
+  sparseMatMul,
+  sparseTensors,
   splitEdges,
   splitNodes,
   stochasticBlockModel,
@@ -67,6 +70,7 @@ describe('contracts', () => {
     topDownToInput: () => sideBySideMethods.topDownToInput() as unknown as Learner<Tree, GraphStep>,
     topDownToLoss: () => sideBySideMethods.topDownToLoss() as unknown as Learner<Tree, GraphStep>,
     topDownLinks: () => topDownLinks({ graph: linkGraph, pairs: links, widths, inferenceSteps: 3 }) as unknown as Learner<Tree, GraphStep>,
+    pepita: () => pepita({ graph, widths }) as unknown as Learner<Tree, GraphStep>,
     linkPredictor: () => linkPredictor({ graph: linkGraph, pairs: links, widths }) as unknown as Learner<Tree, GraphStep>,
   }
   for (const [name, learner] of Object.entries(learners)) {
@@ -128,6 +132,16 @@ describe('the methods learn', () => {
     const method = singleForward({ ...options, appendLabels, epochs: 60 })
     const { state } = await fitStages(method, wholeGraph(2))
     expect(testAccuracy(method.predict(state.tensors), graph)).toBeGreaterThan(0.6)
+    tree.dispose(state.tensors)
+  })
+
+  it.each([
+    ['gcn', gcn],
+    ['sage', sage],
+  ] as const)('pepita with %s', async (_, layer) => {
+    const learner = pepita({ ...options, layer: (width) => layer(width) })
+    const { state } = await fit(learner, wholeGraph(), { epochs: 150 })
+    expect(testAccuracy(learner.predict(state.tensors, []), graph)).toBeGreaterThan(twiceChance)
     tree.dispose(state.tensors)
   })
 
@@ -295,6 +309,41 @@ describe('oracles', () => {
     expect(second.metrics.loss.dataSync()[0]).toBeLessThan(first.metrics.loss.dataSync()[0])
   })
 
+  it('PEPITA without a projection teaches the last layer as backpropagation does, and no other', () => {
+    const shared = { graph, layer: gcn, optimizer: fast }
+    const learner = pepita({ ...shared, widths, projection: 0 })
+    const before = learner.init(key(1), index(), undefined).tensors
+    const after = learner.step(before, index(), key(0)).tensors
+    const twin = nodeClassifier({ graph, layers: [...widths, classes].map((width) => gcn(width)), dropout: 0, optimizer: fast })
+    const taught = twin.step({ params: before.layers, optimizer: fast.init(before.layers) }, index(), key(0)).tensors
+    const [untaught, mine, theirs] = [before.layers, after.layers, taught.params].map((layers) => layers.map((layer) => bits(layer).flat()))
+    expect(mine.slice(0, -1)).toEqual(untaught.slice(0, -1))
+    mine[2].forEach((value, i) => expect(value).toBeCloseTo(theirs[2][i], 6))
+    expect(mine[2]).not.toEqual(untaught[2])
+  })
+
+  it('PEPITA moves a hidden weight by the difference of the passes times the second input', () => {
+    const learner = pepita({ graph, layer: gcn, optimizer: sgd({ learningRate: 1 }), widths: [4], projection: 1 })
+    tf.tidy(() => {
+      const before = learner.init(key(1), index(), undefined).tensors
+      const after = learner.step(before, index(), key(0)).tensors
+      const [one, two] = before.layers as unknown as { w: tf.Tensor2D; b: tf.Tensor }[]
+      const adjacency = sparseTensors(gcn(4).adjacency(graph))
+      const spread = (h: tf.Tensor): tf.Tensor2D => sparseMatMul(adjacency, h) as tf.Tensor2D
+      const hidden = (x: tf.Tensor): tf.Tensor => tf.relu(tf.add(tf.matMul(spread(x), one.w), one.b))
+      const x = tf.tensor2d(graph.features?.values as Float32Array, [graph.nodes, 12])
+      const truth = tf.oneHot(tf.tensor1d(graph.labels as Int32Array, 'int32'), classes)
+      const logits = tf.add(tf.matMul(spread(hidden(x)), two.w), two.b)
+      const isTrain = tf.tensor2d(Float32Array.from(graph.masks?.train ?? []), [graph.nodes, 1])
+      const e = tf.mul(tf.sub(tf.softmax(logits), truth), isTrain)
+      const changed = tf.add(x, tf.matMul(e as tf.Tensor2D, before.projection as tf.Tensor2D))
+      const apart = tf.sub(hidden(x), hidden(changed)) as tf.Tensor2D
+      const want = tf.div(tf.matMul(spread(changed), apart, true), tf.sum(isTrain))
+      const got = tf.sub(one.w, (after.layers as unknown as { w: tf.Tensor }[])[0].w)
+      expect(tf.max(tf.abs(tf.sub(got, want))).dataSync()[0]).toBeLessThan(1e-6)
+    })
+  })
+
   it('layers with inputs computed ahead give what they give otherwise', async () => {
     for (const make of [gcn, sage]) {
       const layer = make(8)
@@ -337,6 +386,7 @@ describe('bad input', () => {
     expect(() => singleForward({ graph, epochs: 0 })).toThrow('epochs must be a positive integer')
     expect(() => singleForward({ graph, widths: [10], layer: (width) => gat(width) })).toThrow("can't be divided by 4 heads")
     expect(() => topDownToLoss({ graph, widths: [8, 16] })).toThrow('all layers must have one width')
+    expect(() => pepita({ graph, projection: -1 })).toThrow('projection must be at least 0, got -1')
     expect(() => topDownToLoss({ graph, clip: 0 })).toThrow('clip must be positive')
     expect(() => topDownToInput({ graph, inferenceSteps: 2 })).toThrow('expected inferenceSteps > skippedSteps')
     const { features: _, ...bare } = graph

@@ -1,4 +1,5 @@
 import { account, activationBytes, compile, grad, useBackend, valueAndGrad } from '@bpf/core'
+import { sizeClass } from '@bpf/core/data'
 import { key, normal, normalArray } from '@bpf/core/random'
 import * as tf from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
@@ -10,6 +11,7 @@ import {
   gatherColumns,
   gcn,
   gin,
+  padEntries,
   randomGraph,
   sage,
   sparseArrays,
@@ -18,6 +20,7 @@ import {
   sumByRow,
   type GraphLayer,
   type SparseArrays,
+  type SparseMatrix,
 } from './index'
 
 beforeAll(() => useBackend('onnx'))
@@ -173,6 +176,33 @@ describe.each(layers)('%s', (_, layer) => {
     })
   })
 
+  it('compiles once for graphs of a size class, whose padding changes nothing', () => {
+    tf.tidy(() => {
+      const { params } = layer.init(key(0), 6)
+      let traces = 0
+      const compiled = compile((p: typeof params, adjacency: SparseMatrix, x: tf.Tensor) => {
+        traces++
+        return layer.apply(p, adjacency, x)
+      })
+      for (const [nodes, edges] of [
+        [50, 300],
+        [53, 305],
+        [56, 310],
+      ]) {
+        const other = randomGraph(key(nodes), { nodes, edges })
+        const arrays = layer.adjacency(other)
+        const [size, x] = [sizeClass(nodes), normal(key(edges), [nodes, 6])]
+        const padded = tf.pad(x as tf.Tensor2D, [
+          [0, size - nodes],
+          [0, 0],
+        ])
+        const y = tf.slice(compiled(params, sparseTensors(padEntries(arrays, size)), padded), [0, 0], [nodes, 8])
+        expect(worst(y, layer.apply(params, sparseTensors(arrays), x))).toBeLessThan(1e-5)
+      }
+      expect(traces).toBe(1)
+    })
+  })
+
   it('names a wrong width', () => {
     const { params } = layer.init(key(0), 6)
     expect(() => layer.apply(params, sparseTensors(layer.adjacency(graph)), tf.zeros([5, 7]))).toThrow('expected x [n, 6], got [5, 7]')
@@ -188,6 +218,21 @@ describe('attention', () => {
         const sums = sumByRow(adjacency, attention(adjacency, source, destination, 0.2), 5)
         expect(worst(sums, tf.onesLike(sums))).toBeLessThan(1e-5)
       }
+    })
+  })
+
+  it('multiplies logits by values of entries where asked, whatever their sign', () => {
+    tf.tidy(() => {
+      const adjacency = sparseTensors(gat(4).adjacency(graph))
+      const [source, destination] = [normal(key(2), [5, 1]), normal(key(3), [5, 1])]
+      const given = (value: tf.Tensor, weighted: boolean) => attention({ ...adjacency, value }, source, destination, 0.2, { weighted })
+      expect(worst(given(adjacency.value, true), given(adjacency.value, false))).toBeLessThan(1e-6)
+      const values = normalArray(key(4), adjacency.value.size)
+      const [row, column, from, to] = [adjacency.row, adjacency.column, source, destination].map((t) => t.dataSync())
+      const logits = Array.from(values, (v, e) => v * ((x) => (x > 0 ? x : 0.2 * x))(from[column[e]] + to[row[e]]))
+      const sums = [0, 1, 2, 3, 4].map((i) => logits.reduce((sum, l, e) => sum + (row[e] === i ? Math.exp(l) : 0), 0))
+      const got = given(tf.tensor1d(values), true).dataSync()
+      logits.forEach((l, e) => expect(got[e]).toBeCloseTo(Math.exp(l) / sums[row[e]], 5))
     })
   })
 

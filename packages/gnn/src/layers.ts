@@ -167,6 +167,8 @@ export interface GatOptions extends GraphLayerOptions {
   slope?: number
   /** Share of attention weights dropped where `apply` gets a key. Default 0. */
   attentionDropout?: number
+  /** Multiplies the attention logits by the entries' values, as trained masks on edges do. Default false. */
+  weighted?: boolean
 }
 
 /**
@@ -179,7 +181,7 @@ export interface GatOptions extends GraphLayerOptions {
  */
 export function gat(
   width: number,
-  { heads = 4, slope = 0.2, bias = true, attentionDropout = 0 }: GatOptions = {},
+  { heads = 4, slope = 0.2, bias = true, attentionDropout = 0, weighted = false }: GatOptions = {},
 ): GraphLayer<Record<string, tf.Tensor>> {
   checkWidth('gat', width)
   if (!Number.isInteger(heads) || heads < 1 || width % heads !== 0) {
@@ -207,7 +209,7 @@ export function gat(
         const byHead = tf.reshape(h, [n, heads, perHead])
         const source = tf.sum(tf.mul(byHead, params.source), 2)
         const destination = tf.sum(tf.mul(byHead, params.destination), 2)
-        const whole = attention(adjacency, source, destination, slope)
+        const whole = attention(adjacency, source, destination, slope, { weighted })
         const drops = key !== undefined && attentionDropout > 0
         const alpha = drops ? dropout(attentionDropout).apply({}, {}, whole, { training: true, key }).y : whole
         const messages = tf.mul(tf.reshape(gatherColumns(adjacency, h), [-1, heads, perHead]), tf.expandDims(alpha, 2))
@@ -221,15 +223,26 @@ export function gat(
  * Softmax of leakyReLU(source_j + destination_i) over the entries j of each row i.
  *
  * @param source - [n, heads], destination - [n, heads]
+ * @param options - `weighted`: each logit is multiplied by its entry's value. Default false
  * @returns [E, heads]; entries of value 0 get 0
  */
-export function attention(adjacency: SparseMatrix, source: tf.Tensor, destination: tf.Tensor, slope: number): tf.Tensor {
+export function attention(
+  adjacency: SparseMatrix,
+  source: tf.Tensor,
+  destination: tf.Tensor,
+  slope: number,
+  { weighted = false }: Pick<GatOptions, 'weighted'> = {},
+): tf.Tensor {
   const leaky = (values: tf.Tensor): tf.Tensor => tf.leakyRelu(values, slope)
   return tf.tidy(() => {
-    const logits = leaky(tf.add(gatherColumns(adjacency, source), gatherRows(adjacency, destination)))
+    const value = tf.expandDims(adjacency.value, 1)
+    const plain = leaky(tf.add(gatherColumns(adjacency, source), gatherRows(adjacency, destination)))
+    const logits = weighted ? tf.mul(value, plain) : plain
     // No logit of row i exceeds leaky(max_j source_j + destination_i), so that nothing overflows; it cancels in the quotient.
-    const bound = stopGradient(leaky(tf.add(tf.max(source, 0, true), destination)))
-    const present = tf.expandDims(tf.cast(tf.notEqual(adjacency.value, 0), 'float32'), 1)
+    const highest = leaky(tf.add(tf.max(source, 0, true), destination))
+    const lowest = leaky(tf.add(tf.min(source, 0, true), destination))
+    const bound = stopGradient(weighted ? tf.mul(tf.max(tf.abs(value)), tf.maximum(tf.abs(highest), tf.abs(lowest))) : highest)
+    const present = tf.cast(tf.notEqual(value, 0), 'float32')
     const weights = tf.mul(tf.exp(tf.sub(logits, gatherRows(adjacency, bound))), present)
     const sums = tf.maximum(sumByRow(adjacency, weights, source.shape[0]), 1e-30)
     return tf.div(weights, gatherRows(adjacency, sums))

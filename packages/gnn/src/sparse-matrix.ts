@@ -1,7 +1,9 @@
 /** Sparse times dense without an n × n matrix: a gather and a sorted scatter forward, the same on the transposed entries backward. */
 import { customGradient, ShapeError } from '@bpf/core'
+import { sizeClass } from '@bpf/core/data'
 import * as tf from '@tensorflow/tfjs-core'
 import { sortedOrder, withSelfLoops, type Graph } from './graph'
+import { joined } from './shared/joined'
 
 /**
  * A sparse matrix by entries, sorted by row: row, column [E] int32, value [E] float32, and `transpose` [E] int32, the
@@ -22,6 +24,26 @@ export function sparseArrays(
   const order = sortedOrder(size, column, row)
   const sorted = { row: order.map((e) => row[e]), column: order.map((e) => column[e]), value: Float32Array.from(order, (e) => value[e]) }
   return { ...sorted, transpose: sortedOrder(size, sorted.row, sorted.column) }
+}
+
+/**
+ * The entries of a square matrix, with zeros added at the end up to a size class of `@bpf/core/data`. A function compiled with
+ * matrices as arguments then compiles once for all graphs of a class (nodes padded by zero rows of features likewise).
+ *
+ * @param size - rows and columns, those that pad included
+ */
+export function padEntries({ row, column, value, transpose }: SparseArrays, size: number): SparseArrays {
+  const added = sizeClass(Math.max(1, row.length)) - row.length
+  const corner = new Int32Array(added).fill(size - 1)
+  return {
+    row: joined(row, corner),
+    column: joined(column, corner),
+    value: Float32Array.from({ length: row.length + added }, (_, e) => (e < row.length ? value[e] : 0)),
+    transpose: joined(
+      transpose,
+      corner.map((_, e) => row.length + e),
+    ),
+  }
 }
 
 /** The tensors of a matrix. Inside a compiled function they are constants. */

@@ -7,6 +7,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import {
   barabasiAlbert,
   classFeatures,
+  classSeparation,
   createGraph,
   degreeCorrectedBlockModel,
   distillationLoss,
@@ -14,6 +15,7 @@ import {
   edgesToKeep,
   fitTeddy,
   fitUgs,
+  fitWdGlt,
   isSymmetric,
   projectL0,
   pruneEdges,
@@ -140,6 +142,47 @@ describe('oracles of card 28', () => {
   })
 })
 
+describe('classSeparation', () => {
+  it('of two classes that each say one thing is twice the distance of what they say', () => {
+    tf.tidy(() => {
+      const rows = tf.tensor2d([
+        [0.9, 0.1],
+        [0.9, 0.1],
+        [0.2, 0.8],
+      ])
+      // Exponents are thousands: float32 keeps four digits of the plan.
+      expect(classSeparation(rows).dataSync()[0]).toBeCloseTo(2 * Math.hypot(0.7, 0.7), 3)
+    })
+  })
+
+  it('finds the best pairing, and adds nothing for classes without rows', () => {
+    tf.tidy(() => {
+      // Two rows of class 0 go to two rows of class 1: in order, 0.6 and 0.6 apart; crosswise it is the same sum.
+      const rows = tf.tensor2d([0.9, 0.7, 0.3, 0.1].map((p) => [p, 1 - p, 0]))
+      expect(classSeparation(rows).dataSync()[0]).toBeCloseTo(2 * 0.6 * Math.SQRT2, 3)
+      expect(classSeparation(tf.tensor2d([[1, 0, 0]])).dataSync()[0]).toBe(0)
+    })
+  })
+
+  it('has the gradient of finite differences', () => {
+    tf.tidy(() => {
+      const values = Array.from(normal(key(6), [6, 3]).dataSync())
+      const separation = (x: tf.Tensor): tf.Tensor => classSeparation(tf.softmax(x), { epsilon: 0.1 })
+      const { grads } = valueAndGrad(separation)(tf.tensor2d(values, [6, 3]))
+      const slopes = grads.dataSync()
+      const step = 1e-2
+      const at = (i: number, h: number): number =>
+        separation(
+          tf.tensor2d(
+            values.map((v, j) => (j === i ? v + h : v)),
+            [6, 3],
+          ),
+        ).dataSync()[0]
+      slopes.forEach((slope, i) => expect(slope).toBeCloseTo((at(i, step) - at(i, -step)) / (2 * step), 2))
+    })
+  })
+})
+
 describe('fitTeddy', () => {
   it('finds a sparse graph and network that still classify, and counts what is left', async () => {
     const ticket = await fitTeddy(graph, { ...small, edgeSparsity: 0.4, weightSparsity: 0.5, lambda: 1, epochs: 60, key: key(1) })
@@ -157,15 +200,33 @@ describe('fitTeddy', () => {
     tree.dispose(ticket.params)
   })
 
-  it('UGS removes a share of what is left at each level', async () => {
-    for (const kind of ['gcn', 'gin'] as const) {
-      const levels = await fitUgs(graph, { kind, hidden: 8, levels: 2, epochs: 30, edgeRate: 0.1, weightRate: 0.2 })
-      expect(levels[0].edgeSparsity).toBeCloseTo(0.1, 2)
-      expect(levels[1].edgeSparsity).toBeCloseTo(0.19, 2)
-      expect(levels[1].weightSparsity).toBeCloseTo(0.36, 1)
-      expect(levels[1].testAccuracy).toBeGreaterThan(0.6)
-    }
-    await expect(fitUgs(graph, { levels: 0 })).rejects.toThrow('levels must be a positive integer')
+  it.each(['gcn', 'gat', 'gin', 'sage'] as const)('UGS with %s removes a share of what is left at each level', async (kind) => {
+    const levels = await fitUgs(graph, { kind, hidden: 8, heads: 2, levels: 2, epochs: 30, edgeRate: 0.1, weightRate: 0.2 })
+    expect(levels[0].edgeSparsity).toBeCloseTo(0.1, 2)
+    expect(levels[1].edgeSparsity).toBeCloseTo(0.19, 2)
+    expect(levels[1].weightSparsity).toBeCloseTo(0.36, 1)
+    expect(levels[1].testAccuracy).toBeGreaterThan(0.6)
+  })
+
+  it('WD-GLT removes a share of what is left at each level', async () => {
+    const options = { hidden: 8, levels: 2, epochs: 30, edgeRate: 0.1, weightRate: 0.2 }
+    const levels = await fitWdGlt(graph, { ...options, comparedNodes: 40 })
+    expect(levels[1].edgeSparsity).toBeCloseTo(0.19, 2)
+    expect(levels[1].weightSparsity).toBeCloseTo(0.36, 1)
+    expect(levels[1].testAccuracy).toBeGreaterThan(0.6)
+  })
+
+  it('prunes weights once at the end, where asked', async () => {
+    const options = { ...small, edgeSparsity: 0.4, weightSparsity: 0.5, lambda: 0, epochs: 60, key: key(1) }
+    const once = await fitTeddy(graph, { ...options, weightPruning: 'at-end' })
+    const whole = await fitTeddy(graph, { ...options, weightSparsity: 0 })
+    expect(once.weightSparsity).toBeCloseTo(0.5, 2)
+    const [kept, dense] = [once.params, whole.params].map((p) => tree.leaves(p).flatMap((leaf) => Array.from(leaf.dataSync())))
+    kept.forEach((value, i) => expect([0, dense[i]]).toContain(value))
+    expect(Math.max(...dense.filter((_, i) => kept[i] === 0).map(Math.abs))).toBeLessThanOrEqual(
+      Math.min(...kept.filter((value) => value !== 0).map(Math.abs)),
+    )
+    tree.dispose(once.params, whole.params)
   })
 
   it('names bad input', async () => {
@@ -178,6 +239,12 @@ describe('fitTeddy', () => {
     expect(() => sparseStudent({ graph, teacher: new Float32Array(5) })).toThrow('the teacher has 5 logits, expected [200, 3]')
     expect(() => projectL0([tf.ones([2])], 1.5)).toThrow('sparsity must be in [0, 1], got 1.5')
     expect(() => sparseStudent({ graph, kind: 'cnn' as 'gcn' })).toThrow("unknown kind 'cnn'")
+    await expect(fitUgs(graph, { levels: 0 })).rejects.toThrow('fitUgs: levels must be a positive integer')
+    await expect(fitWdGlt(graph, { edgeRate: 1 })).rejects.toThrow('fitWdGlt: edgeRate must be in [0, 1), got 1')
+    await expect(fitWdGlt(graph, { comparedNodes: 201 })).rejects.toThrow('comparedNodes must be an integer from 2 to 200, got 201')
+    await expect(fitTeddy(graph, { edgeSparsity: 0.1, weightPruning: 'once' as 'at-end' })).rejects.toThrow(
+      "weightPruning must be 'every-step'",
+    )
     await expect(fitTeddy(graph, { edgeSparsity: 0.1, ranking: 'best' as 'teddy' })).rejects.toThrow("unknown ranking 'best'")
     expect(() => sparseStudent({ graph, optimizer: chain(addDecayedWeights(0), adam({ learningRate: 0.1 })), weightSparsity: 1 })).toThrow(
       'weightSparsity',

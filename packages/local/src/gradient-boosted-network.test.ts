@@ -9,6 +9,7 @@ import {
   fitGradientBoostedNetwork,
   fitJointNetwork,
   gradientBoostedNetwork,
+  networkObjective,
   stepNetwork,
   type FitGradientBoostedNetworkOptions,
   type MergedNetwork,
@@ -314,4 +315,40 @@ describe('the small network of a step', () => {
   const learner = () => stepNetwork({ units: 2, maxIterations: 3 })
   const regression = () => batch(fromArrays({ x: X, y: Float32Array.from(targets.regression) }), 12)
   for (const { name, run } of learnerContract({ learner, dataset: regression, refusesNaN: true })) it(name, run)
+})
+
+describe('the objective of a network', () => {
+  beforeAll(async () => {
+    await useBackend('onnx')
+  })
+
+  it('over many rows, where the backend computes it, is that of two halves on the host, to 1e-11', () => {
+    const sizes = { features: 8, units: 8, outputs: 2 }
+    const n = 700
+    const x = normals(11, n * sizes.features)
+    const target = normals(12, n * sizes.outputs).map((value, i, all) =>
+      i % 2 === 0 ? 1 / (1 + Math.exp(-value)) : 1 - 1 / (1 + Math.exp(-all[i - 1])),
+    )
+    const w = normals(13, 8 * 8 + 8 + 8 * 2 + 2)
+    for (const activation of ['logistic', 'tanh', 'relu'] as const) {
+      for (const loss of ['squared', 'softmax'] as const) {
+        const objective = networkObjective({ x, target }, { ...sizes, activation, loss, alpha: 0 })
+        const over = (from: number, to: number) => {
+          const part = objective(Int32Array.from({ length: to - from }, (_, i) => from + i))
+          const { value, gradient } = part.evaluate(w)
+          part.dispose()
+          return Float64Array.of(value, ...gradient).map((entry) => entry * (to - from))
+        }
+        const tensors = tf.memory().numTensors
+        const [whole, first, second] = [over(0, n), over(0, n / 2), over(n / 2, n)]
+        expect(
+          largestGap(
+            whole,
+            first.map((value, i) => value + second[i]),
+          ),
+        ).toBeLessThan(1e-11 * Math.max(...whole.map(Math.abs)))
+        expect(tf.memory().numTensors).toBe(tensors)
+      }
+    }
+  })
 })

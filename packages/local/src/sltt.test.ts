@@ -7,7 +7,17 @@ import * as tf from '@tensorflow/tfjs-core'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { fitClassifier } from './classifier'
 import { surrogateDerivative, resetPotentials } from './shared/lif'
-import { lif, sltt, spikingResnet18, spikingVgg11, normFreeSpikingResnet, type SlttOptions, type SlttState, type Surrogate } from './sltt'
+import {
+  eventFrames,
+  lif,
+  sltt,
+  spikingResnet18,
+  spikingVgg11,
+  normFreeSpikingResnet,
+  type SlttOptions,
+  type SlttState,
+  type Surrogate,
+} from './sltt'
 import { gradientsInSpace, stepInSpace, type SpikingParts, type SpikingTask } from './sltt/gradients'
 
 beforeAll(() => useBackend('onnx'))
@@ -413,5 +423,53 @@ describe('sltt', () => {
         { epochs: 1, batchSize: 24 },
       ),
     ).rejects.toThrow('out of range')
+  })
+})
+
+describe('eventFrames', () => {
+  const events = { x: [0, 3, 1, 1, 2], y: [0, 1, 0, 0, 1], polarity: [1, 0, 1, 1, 0], time: [0, 1, 2, 9, 10] }
+  const sensor = { steps: 2, height: 2, width: 4 }
+  /** Non-zero counts as [t, row, column, polarity, count]. */
+  const counts = ({ data, shape: [, rows, columns] }: ReturnType<typeof eventFrames>) =>
+    [...data].flatMap((count, i) =>
+      count === 0
+        ? []
+        : [[Math.floor(i / (2 * rows * columns)), Math.floor(i / (2 * columns)) % rows, Math.floor(i / 2) % columns, i % 2, count]],
+    )
+
+  it('cuts by equal numbers of events, the last frame with what is left', () => {
+    const frames = eventFrames(events, sensor)
+    expect(frames.shape).toEqual([2, 2, 4, 2])
+    expect(counts(frames)).toEqual([
+      [0, 0, 0, 1, 1],
+      [0, 1, 3, 0, 1],
+      [1, 0, 1, 1, 2],
+      [1, 1, 2, 0, 1],
+    ])
+  })
+
+  it('cuts by equal times', () => {
+    expect(counts(eventFrames(events, { ...sensor, by: 'time' }))).toEqual([
+      [0, 0, 0, 1, 1],
+      [0, 0, 1, 1, 1],
+      [0, 1, 3, 0, 1],
+      [1, 0, 1, 1, 1],
+      [1, 1, 2, 0, 1],
+    ])
+  })
+
+  it('adds neighbouring pixels in smaller frames', () => {
+    expect(counts(eventFrames(events, { ...sensor, steps: 1, size: [1, 2] }))).toEqual([
+      [0, 0, 0, 1, 3],
+      [0, 0, 1, 0, 2],
+    ])
+  })
+
+  it('names bad events and options', () => {
+    expect(() => eventFrames({ ...events, y: [0] }, sensor)).toThrow('x has 5 events, y 1, polarity 5')
+    expect(() => eventFrames(events, { ...sensor, width: 3 })).toThrow('event 1 is at row 1, column 3, outside the sensor of 2 × 3')
+    expect(() => eventFrames(events, { ...sensor, steps: 0 })).toThrow('steps must be a positive integer, got 0')
+    expect(() => eventFrames(events, { ...sensor, size: [4, 4] })).toThrow('must be at most')
+    expect(() => eventFrames({ ...events, time: undefined }, { ...sensor, by: 'time' })).toThrow("needs the events' times")
   })
 })

@@ -3,18 +3,16 @@
  * arXiv 2503.24322: blocks trained alone against backpropagation through the same chain, one noisy run of the chain against its
  * mean, continuous time and flow matching, and the activations that are alive at a time.
  */
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { compile, DataError, fit, tree, type Key } from '@bpf/core'
-import { batch, fromArrays, shuffle, type HostArray } from '@bpf/core/data'
+import { compile, fit, tree, type Key } from '@bpf/core'
+import { batch, fromArrays, shuffle } from '@bpf/core/data'
 import { mlp } from '@bpf/core/nn'
-import { readCifar10, readCifar100, readIdx } from '@bpf/core/node'
 import { adam, adamw, chain, clipByGlobalNorm } from '@bpf/core/optim'
 import { fold } from '@bpf/core/random'
 import {
   backpropagation,
   classifierOf,
   noProp,
+  noPropAdjoint,
   noPropBackpropagation,
   noPropConvBlock,
   noPropDenseBlock,
@@ -25,6 +23,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import { activationBytesOf } from '../activation-bytes'
 import { atLeast, atMost } from '../claims'
 import { imageSets, slice, type ImageSet } from '../data/image-sets'
+import { foundPaperSets, hasPaperSet, paperSet, type PaperSetName } from '../data/paper-sets'
 import type { Claim, Paper, PaperResults, RunContext, SeedResult, Series, Verdict } from '../paper'
 
 /** Dense blocks on rows of pixels. */
@@ -37,10 +36,10 @@ interface DenseSettings {
   /** Runs whose probabilities are averaged, beside single runs. */
   samples: number
   /** One network of time, on the first so many images. */
-  continuous?: { train: number; epochs: number; ctSteps: number; fmSteps: number; samples: number }
+  continuous?: { train: number; epochs: number; ctSteps: number; fmSteps: number; adjointSteps: number; samples: number }
 }
 
-type FullSet = 'mnist' | 'cifar-10' | 'cifar-100' | 'fashion-mnist'
+type FullSet = (typeof fullSets)[number] | 'fashion-mnist'
 
 /** The paper's convolutional block and prototypes. */
 interface ConvSettings {
@@ -192,6 +191,12 @@ async function runContinuous(context: RunContext<Settings>, { test }: DenseSetti
     )
   }
   tree.dispose(continuous.state)
+  if (!onlyClaims) {
+    const adjoint = noPropAdjoint({ ...common, optimizer, steps: settings.adjointSteps })
+    const { state } = await train(context, 'adjoint', adjoint, images.train, settings.epochs, batchSize, fold(key, 11))
+    values['ct/adjoint'] = await accuracy(adjoint, state, images.test, fold(key, 14))
+    tree.dispose(state)
+  }
   const fm = (samples: number) =>
     noProp({ ...common, variant: 'fm', embedding: 'learned', optimizer: adam({ learningRate: 3e-3 }), steps: settings.fmSteps, samples })
   const flow = await train(context, 'NoProp-FM', fm(1), images.train, settings.epochs, batchSize, fold(key, 21))
@@ -217,79 +222,39 @@ function runMemory(): SeedResult {
   return { values }
 }
 
-const fullSets: readonly FullSet[] = ['mnist', 'cifar-10', 'cifar-100']
+const fullSets = ['mnist', 'cifar-10', 'cifar-100'] as const satisfies readonly PaperSetName[]
 
-/** The files of a set in one of the user's folders, plain or gzipped. */
-function filesIn(folders: readonly string[], names: readonly string[]): string[] | undefined {
-  for (const folder of folders) {
-    const paths = names.map((name) => [name, `${name}.gz`].map((file) => join(folder, file)).find((path) => existsSync(path)))
-    if (paths.every((path) => path !== undefined)) return paths
-  }
-  return undefined
-}
-
-function imageSet(images: HostArray, labels: HostArray, classes: number): ImageSet {
-  const shape = images.shape.length === 3 ? [...images.shape, 1] : images.shape
-  return {
-    x: { data: Float32Array.from(images.data, (value) => Number(value) / 255), shape },
-    y: Int32Array.from(labels.data, Number),
-    classes,
-  }
-}
-
-/** A set of the paper from the user's folders, pixels in [0, 1]; undefined where it is not there. */
-async function paperSet({ data }: RunContext<Settings>, name: FullSet): Promise<{ train: ImageSet; test: ImageSet } | undefined> {
-  const within = (...folders: string[]) => data.folders.flatMap((folder) => [folder, ...folders.map((inner) => join(folder, inner))])
-  if (name === 'fashion-mnist') return imageSets(data, { train: 60_000, test: 10_000 })
-  if (name === 'mnist') {
-    const parts = ['train-images-idx3-ubyte', 'train-labels-idx1-ubyte', 't10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte']
-    const files = filesIn(within('mnist'), parts)
-    if (files === undefined) return undefined
-    const [x, y, testX, testY] = await Promise.all(files.map(readIdx))
-    return { train: imageSet(x, y, 10), test: imageSet(testX, testY, 10) }
-  }
-  if (name === 'cifar-10') {
-    const files = filesIn(within('cifar-10-batches-bin'), [...[1, 2, 3, 4, 5].map((i) => `data_batch_${i}.bin`), 'test_batch.bin'])
-    if (files === undefined) return undefined
-    const [train, test] = [await readCifar10(files.slice(0, 5)), await readCifar10(files.slice(5))]
-    return { train: imageSet(train.images, train.labels, 10), test: imageSet(test.images, test.labels, 10) }
-  }
-  const files = filesIn(within('cifar-100-binary'), ['train.bin', 'test.bin'])
-  if (files === undefined) return undefined
-  const [train, test] = await Promise.all(files.map(readCifar100))
-  return { train: imageSet(train.images, train.labels, 100), test: imageSet(test.images, test.labels, 100) }
-}
-
-/** NoProp-DT with the paper's block and prototypes. */
+/** NoProp-DT with the paper's block and prototypes, and backpropagation through the same chain. */
 async function runConv(context: RunContext<Settings>, settings: ConvSettings, name: FullSet): Promise<SeedResult> {
-  const images = await paperSet(context, name)
-  if (images === undefined) return { values: {} }
+  const images = await (name === 'fashion-mnist' ? imageSets(context.data, { train: 60_000, test: 10_000 }) : paperSet(context.data, name))
   const shape = images.train.x.shape.slice(1)
-  const method = noProp({
+  const options: Options = {
     classes: images.train.classes,
     steps: settings.steps,
     block: noPropConvBlock({ prototype: shape }),
     embedding: 'prototype',
     inference: 'noisy',
-  })
+  }
   const key = fold(context.key, 31 + [...fullSets, 'fashion-mnist'].indexOf(name))
-  const { state } = await train(context, name, method, images.train, settings.epochs[name], settings.batchSize, fold(key, 0))
-  const value = await accuracy(method, state, images.test, fold(key, 1), inferenceRuns)
-  tree.dispose(state)
-  return { values: { [`${name}/dt`]: value } }
+  const values: Record<string, number> = {}
+  for (const [id, method] of Object.entries({ dt: noProp(options), bp: noPropBackpropagation(options) })) {
+    if (context.onlyClaims && id === 'bp') continue
+    const label = id === 'dt' ? name : `${name}, backpropagation`
+    const { state } = await train(context, label, method, images.train, settings.epochs[name], settings.batchSize, fold(key, 0))
+    values[`${name}/${id}`] = await accuracy(method, state, images.test, fold(key, 1), inferenceRuns)
+    tree.dispose(state)
+  }
+  return { values }
 }
 
 async function runFull(context: RunContext<Settings>, settings: ConvSettings): Promise<SeedResult[]> {
+  const found: FullSet[] = fullSets.filter((name) => hasPaperSet(context.data, name))
+  const fallback = await context.data.firstFound(['fashion-mnist', 'mnist-10k'])
   const results: SeedResult[] = []
-  for (const name of fullSets) results.push(await kept(context, name, () => runConv(context, settings, name)))
-  if (results.some(({ values }) => Object.keys(values).length > 0)) return results
-  const { name } = await imageSets(context.data, { train: 1, test: 1 })
-  if (name !== 'fashion-mnist') {
-    throw new DataError(
-      "none of MNIST, CIFAR-10, CIFAR-100 (IDX files; binary versions of www.cs.toronto.edu/~kriz/cifar.html) and Fashion-MNIST was found; name the sets' folder with --data-dir",
-    )
-  }
-  return [await kept(context, name, () => runConv(context, settings, name))]
+  // Without Fashion-MNIST the error names the files of the paper's sets.
+  const names = found.length > 0 ? found : fallback === 'fashion-mnist' ? [fallback] : foundPaperSets(context.data, fullSets)
+  for (const name of names) results.push(await kept(context, name, () => runConv(context, settings, name)))
+  return results
 }
 
 const methods: Readonly<Record<string, string>> = {
@@ -303,6 +268,7 @@ const methods: Readonly<Record<string, string>> = {
   'ct/ancestral': 'NoProp-CT, ancestral, one noisy run',
   'ct/ode': 'NoProp-CT, probability flow, one run',
   'ct/ode-averaged': 'NoProp-CT, probability flow, runs averaged',
+  'ct/adjoint': 'the same flow in 10 steps, trained by the adjoint equation',
   'fm/one': 'NoProp-FM, learned embedding, one run',
   'fm/averaged': 'NoProp-FM, learned embedding, runs averaged',
 }
@@ -313,7 +279,7 @@ const embedded: DenseSettings = {
   steps: 10,
   epochs: 6,
   samples: 20,
-  continuous: { train: 10_000, epochs: 10, ctSteps: 100, fmSteps: 50, samples: 5 },
+  continuous: { train: 10_000, epochs: 10, ctSteps: 100, fmSteps: 50, adjointSteps: 10, samples: 5 },
 }
 
 /** A claim about a set that only the user's folder has. */
@@ -481,12 +447,13 @@ export const paper: Paper<Settings> = {
     if (full.length > 0) {
       tables.push({
         id: 'full',
-        title: "Test accuracy of NoProp-DT with the paper's block, noisy runs",
+        title: "Test accuracy with the paper's block, noisy runs",
         columns: [
           { key: 'set', label: 'data' },
-          { key: 'accuracy', label: 'accuracy' },
+          { key: 'accuracy', label: 'NoProp-DT', better: 'higher' as const },
+          { key: 'bp', label: 'backpropagation through the chain', better: 'higher' as const },
         ],
-        rows: full.map((name) => ({ set: name, accuracy: cell(`${name}/dt`) })),
+        rows: full.map((name) => ({ set: name, accuracy: cell(`${name}/dt`), bp: cell(`${name}/bp`) })),
       })
     }
     return tables

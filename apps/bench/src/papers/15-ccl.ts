@@ -3,11 +3,8 @@
  * 2024, arXiv 2409.19841: a feedback network of its own trains each layer by a local loss, against backpropagation, fixed
  * hidden layers and random feedback on the same networks; an autoencoder trained the same way.
  */
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { compile, DataError, fit, random, tree, valueAndGradWithAux, type Key, type Learner, type Tree } from '@bpf/core'
-import { batch, fromArrays, shuffle } from '@bpf/core/data'
-import { readCifar10 } from '@bpf/core/node'
+import { compile, fit, random, tree, valueAndGradWithAux, type Key, type Learner, type Tree } from '@bpf/core'
+import { batch, fromArrays, map, shuffle } from '@bpf/core/data'
 import { applyUpdates, chain, clipByGlobalNorm, sgd, type LearningRate } from '@bpf/core/optim'
 import {
   backpropagation,
@@ -29,15 +26,17 @@ import {
 import * as tf from '@tensorflow/tfjs-core'
 import { activationBytesOf } from '../activation-bytes'
 import { atLeast, atMost } from '../claims'
+import { augmentation } from '../data/augmentation'
 import { imageSets, slice, type ImageSet } from '../data/image-sets'
+import { foundPaperSets, hasPaperSet, paperSet, type PaperSetName } from '../data/paper-sets'
 import type { Paper, PaperResults, RunContext, SeedResult, Series, Table } from '../paper'
 
 /** A classifier trained in every way there is. */
 interface ClassifierSettings {
   name: string
   title: string
-  /** Fashion-MNIST (else MNIST-10k), or CIFAR-10 from the user's folder. */
-  data: 'images' | 'cifar-10'
+  /** Fashion-MNIST (else MNIST-10k), or a set from the user's folders: without its files the network is left out. */
+  data: 'images' | PaperSetName
   train: number
   test: number
   hidden: readonly number[]
@@ -52,8 +51,9 @@ interface ClassifierSettings {
   finalRate?: number
 }
 
-/** The autoencoder on images padded to 32 × 32. */
+/** The autoencoder on images padded to 32 × 32, or on STL-10 with random crops and flips where it is in the user's folders. */
 interface AutoencoderSettings {
+  stl?: boolean
   train: number
   test: number
   channels: readonly number[]
@@ -86,27 +86,11 @@ function padded({ x, y, classes: count }: ImageSet): ImageSet {
   return { x: { data, shape: [n, size, size, 1] }, y, classes: count }
 }
 
-/** CIFAR-10 from the user's folder, standardised by channel. */
-async function cifar(context: RunContext<Settings>, train: number, test: number): Promise<{ train: ImageSet; test: ImageSet }> {
-  const files = [...[1, 2, 3, 4, 5].map((i) => `data_batch_${i}.bin`), 'test_batch.bin']
-  const folder = context.data.folders.find((candidate) => files.every((file) => existsSync(join(candidate, file))))
-  if (folder === undefined) {
-    throw new DataError(
-      `CIFAR-10 (${files[0]}, …) was not found in ${context.data.folders.join(', ') || 'any folder'}; get its binary version from cs.toronto.edu/~kriz/cifar.html and name the folder with --data-dir`,
-    )
-  }
-  const paths = files.map((file) => join(folder, file))
-  const [mean, stddev] = [
-    [0.4914, 0.4822, 0.4465],
-    [0.247, 0.2435, 0.2616],
-  ]
-  const read = async (sources: readonly string[], count: number): Promise<ImageSet> => {
-    const { images, labels } = await readCifar10(sources)
-    const n = Math.min(count, labels.data.length)
-    const data = Float32Array.from({ length: n * 3072 }, (_, i) => (images.data[i] / 255 - mean[i % 3]) / stddev[i % 3])
-    return { x: { data, shape: [n, 32, 32, 3] }, y: Int32Array.from(labels.data.subarray(0, n)), classes }
-  }
-  return { train: await read(paths.slice(0, 5), train), test: await read(paths.slice(5), test) }
+/** Mean and standard deviation of each channel. */
+const channelStatistics: Readonly<Partial<Record<PaperSetName, { mean: readonly number[]; stddev: readonly number[] }>>> = {
+  mnist: { mean: [0.1307], stddev: [0.3081] },
+  'cifar-10': { mean: [0.4914, 0.4822, 0.4465], stddev: [0.247, 0.2435, 0.2616] },
+  'cifar-100': { mean: [0.5071, 0.4865, 0.4409], stddev: [0.2673, 0.2564, 0.2762] },
 }
 
 const flattened = ({ x, ...rest }: ImageSet): ImageSet => ({
@@ -118,8 +102,12 @@ async function loadImages(context: RunContext<Settings>, settings: ClassifierSet
   const { data, train, test, channels } = settings
   const name = data === 'images' ? await context.data.firstFound(['fashion-mnist', 'mnist-10k']) : data
   const [mean, stddev] = name === 'mnist-10k' ? [0.1307, 0.3081] : [0.286, 0.353]
-  const sets = data === 'images' ? await imageSets(context.data, { train, test, mean, stddev }) : await cifar(context, train, test)
-  const form = channels === undefined ? flattened : data === 'images' ? padded : (set: ImageSet): ImageSet => set
+  const sets =
+    data === 'images'
+      ? await imageSets(context.data, { train, test, mean, stddev })
+      : await paperSet(context.data, data, { train, test, ...channelStatistics[data] })
+  const isSmall = sets.train.x.shape[1] === 28
+  const form = channels === undefined ? flattened : isSmall ? padded : (set: ImageSet): ImageSet => set
   const [all, held] = [form(sets.train), form(sets.test)]
   // The last tenth chooses the epoch.
   const count = Math.floor(0.9 * all.y.length)
@@ -244,7 +232,7 @@ async function runCounterCurrent(
 }
 
 /** The rivals with layers of the same sizes; convolutions only by backpropagation. */
-function rivals(settings: ClassifierSettings, rate: LearningRate, network: CounterCurrentLearner['network']) {
+function rivals(settings: ClassifierSettings, classes: number, rate: LearningRate, network: CounterCurrentLearner['network']) {
   const { hidden, channels } = settings
   const update = channels === undefined ? { clip: 1, momentum: 0, weightDecay: 0 } : convolutional
   const optimizer = chain(
@@ -274,9 +262,10 @@ async function runClassifier(context: RunContext<Settings>, settings: Classifier
   const stepsPerEpoch = Math.floor(images.train.y.length / batchSize)
   const scheduled = (from: number): LearningRate =>
     finalRate === undefined ? from : epochCosine({ from, to: finalRate, epochs, stepsPerEpoch })
+  const { classes } = images.train
   const method = counterCurrentLearning({ classes, hidden, channels, learningRate: scheduled(settings.learningRate) })
   const results: Measured[] = [await part(context, `${name}-ccl`, () => runCounterCurrent(context, settings, images, method))]
-  const others = Object.entries(rivals(settings, scheduled(settings.rivalRate), method.network))
+  const others = Object.entries(rivals(settings, classes, scheduled(settings.rivalRate), method.network))
   for (const [i, [id, rival]] of others.entries()) {
     if (context.onlyClaims && !claimed.includes(id)) continue
     const measured = await part(context, `${name}-${id}`, async () => {
@@ -330,18 +319,35 @@ function meanImageError(train: ImageSet, test: ImageSet): number {
   return test.x.data.reduce((sum, value, i) => sum + (value - mean[i % size]) ** 2, 0) / test.x.data.length
 }
 
+async function paddedImages(context: RunContext<Settings>, { train, test }: AutoencoderSettings): Promise<[ImageSet, ImageSet]> {
+  const sets = await imageSets(context.data, { train, test })
+  return [padded(sets.train), padded(sets.test)]
+}
+
+async function stlImages({ data }: RunContext<Settings>): Promise<[ImageSet, ImageSet]> {
+  const { train, test } = await paperSet(data, 'stl-10')
+  return [train, test]
+}
+
 async function runAutoencoder(context: RunContext<Settings>, settings: AutoencoderSettings): Promise<Measured> {
   const { channels, epochs, batchSize, learningRate } = settings
-  const sets = await imageSets(context.data, { train: settings.train, test: settings.test })
-  const [trainSet, testSet] = [padded(sets.train), padded(sets.test)]
+  const isStl = settings.stl === true && hasPaperSet(context.data, 'stl-10')
+  const [trainSet, testSet] = isStl ? await stlImages(context) : await paddedImages(context, settings)
   const reference = meanImageError(trainSet, testSet)
   const method = counterCurrentAutoencoder({ channels, learningRate })
   const pairs = ({ x }: ImageSet) => fromArrays({ x, y: x }) as never
+  const crop = augmentation({ padding: 4 })
+  const cropped = ({ x, y }: ImagePair, key?: Key): ImagePair => {
+    const images = crop({ x, y }, key)
+    tf.dispose(images.y)
+    return { x: images.x, y: images.x.clone() }
+  }
   const learners = { ccl: method, bp: exactAutoencoder(method, learningRate) } as unknown as Record<string, Learner<Tree, ImagePair>>
   const results: Measured[] = []
   for (const [id, learner] of Object.entries(learners)) {
     if (context.onlyClaims && id !== 'ccl') continue
-    const fitted = await fit(learner, batch<ImagePair>(shuffle(pairs(trainSet)), batchSize), {
+    const examples = batch<ImagePair>(shuffle(pairs(trainSet)), batchSize)
+    const fitted = await fit(learner, isStl ? map(examples, cropped) : examples, {
       epochs,
       key: random.fold(context.key, 30),
       validation: batch<ImagePair>(pairs(testSet), 100),
@@ -428,6 +434,23 @@ const all: readonly ClassifierSettings[] = [
     hidden: [1024, 1024, 1024],
   },
   { ...convolutions, name: 'cifar-cnn', title: 'CIFAR-10, CNN of five convolutions', data: 'cifar-10', train: 50_000 },
+  {
+    ...perceptron,
+    name: 'mnist-mlp',
+    title: 'MNIST, MLP 784-256×5-10',
+    data: 'mnist',
+    train: 60_000,
+    hidden: [256, 256, 256, 256, 256],
+  },
+  {
+    ...perceptron,
+    name: 'cifar-100-mlp',
+    title: 'CIFAR-100, MLP 3072-1024×3-100',
+    data: 'cifar-100',
+    train: 50_000,
+    hidden: [1024, 1024, 1024],
+  },
+  { ...convolutions, name: 'cifar-100-cnn', title: 'CIFAR-100, CNN of five convolutions', data: 'cifar-100', train: 50_000 },
 ]
 
 const cell = (results: PaperResults, name: string) => {
@@ -509,19 +532,31 @@ export const paper: Paper<Settings> = {
     },
     full: {
       description:
-        'The MLP 784-256×5-10 and the CNN of five convolutions on all Fashion-MNIST images, MLP and CNN on CIFAR-10 from your data folder, 100 epochs; an autoencoder of 128 to 2048 channels.',
+        'The MLP 784-256×5-10 and the CNN of five convolutions on all Fashion-MNIST images and, from your data folder, on those of MNIST (MLP), CIFAR-10 and CIFAR-100 that are there, 100 epochs; an autoencoder of 128 to 2048 channels on STL-10 from your data folder, else Fashion-MNIST.',
       seeds: 1,
       seconds: 1_000_000,
       settings: {
         classifiers: all.slice(1),
-        autoencoder: { train: 60_000, test: 10_000, channels: [128, 256, 1024, 2048], batchSize: 32, epochs: 50, learningRate: 0.01 },
+        autoencoder: {
+          stl: true,
+          train: 60_000,
+          test: 10_000,
+          channels: [128, 256, 1024, 2048],
+          batchSize: 32,
+          epochs: 50,
+          learningRate: 0.01,
+        },
       },
     },
   },
   async run(context) {
     const { classifiers, autoencoder: images } = context.settings
     const results: SeedResult[] = [await part(context, 'memory', countMemory)]
-    for (const settings of classifiers) results.push(await runClassifier(context, settings))
+    const wanted = classifiers.flatMap(({ data }) => (data === 'images' ? [] : [data]))
+    const found = wanted.length > 0 ? foundPaperSets(context.data, [...new Set(wanted)]) : []
+    for (const settings of classifiers) {
+      if (settings.data === 'images' || found.includes(settings.data)) results.push(await runClassifier(context, settings))
+    }
     if (images !== undefined) results.push(await part(context, 'autoencoder', () => runAutoencoder(context, images)))
     return merged(results as Measured[])
   },

@@ -14,13 +14,17 @@ import {
   edgesToKeep,
   fitTeddy,
   fitUgs,
+  fitWdGlt,
   splitNodes,
   type FitTeddyOptions,
+  type FitUgsOptions,
   type Graph,
+  type GraphNetworkKind,
+  type PruningLevel,
 } from '@bpf/gnn'
 import { atLeast } from '../claims'
 import { readPlanetoid } from '../data/planetoid'
-import type { Paper, PaperResults, RunContext, SeedResult } from '../paper'
+import type { Paper, PaperResults, RunContext, SeedResult, Verdict } from '../paper'
 
 interface Settings {
   /** A generated graph of so many nodes, or Planetoid sets from the user's folder. */
@@ -30,8 +34,12 @@ interface Settings {
   edgeSparsity: number
   weightSparsity: number
   lambda: number
-  /** Levels of UGS; its rates bring it near the same sparsity. */
-  ugsLevels: number
+  /** Levels of the iterative baselines; their rates bring them near the same sparsity. */
+  iterativeLevels: number
+  /** Nodes whose outputs WD-GLT compares; all where there are no more. */
+  comparedNodes: number
+  /** Accuracy at each level of sparsity: 1 − 0.95^s of the edges, 1 − 0.9^s of the weights. */
+  sweep?: { levels: number; kinds: readonly GraphNetworkKind[]; lambdas: readonly number[] }
 }
 
 /** What is trained: the name under which it is reported, and how it differs from the dense network. */
@@ -50,12 +58,27 @@ const methods: Readonly<Record<string, { name: string; options: (settings: Setti
     options: ({ weightSparsity, lambda }) => ({ ranking: 'random', weightSparsity, lambda, distil: true }),
   },
   'teddy-weights': { name: 'TEDDY edges and weights, no distillation', options: ({ weightSparsity }) => ({ weightSparsity }) },
+  'teddy-at-end': {
+    name: 'TEDDY edges, weights pruned once at the end, no distillation',
+    options: ({ weightSparsity }) => ({ weightSparsity, weightPruning: 'at-end' }),
+  },
   'random-weights': {
     name: 'random edges and weights, no distillation',
     options: ({ weightSparsity }) => ({ ranking: 'random', weightSparsity }),
   },
 }
 const claimed = ['dense', 'teddy', 'random', 'reversed', 'teddy-full', 'random-full']
+
+/** The iterative baselines. */
+const iterative: Readonly<
+  Record<string, { name: string; fit: (graph: Graph, settings: Settings, options: FitUgsOptions) => Promise<PruningLevel[]> }>
+> = {
+  ugs: { name: 'UGS', fit: (graph, _, options) => fitUgs(graph, options) },
+  'wd-glt': {
+    name: 'WD-GLT',
+    fit: (graph, { comparedNodes }, options) => fitWdGlt(graph, { ...options, comparedNodes: Math.min(comparedNodes, graph.nodes) }),
+  },
+}
 
 function generated(nodes: number, key: Key): Graph {
   const blocks = degreeCorrectedBlockModel(fold(key, 0), { nodes, classes: 5, meanDegree: 8, mix: 0.25 })
@@ -78,14 +101,53 @@ async function compare(context: RunContext<Settings>, prefix: string, graph: Gra
     values[`${prefix}${id}/accuracy`] = accuracy
     if (id === 'teddy-full') values[`${prefix}cost`] = cost
   }
-  if (!onlyClaims && settings.ugsLevels > 0) {
-    const last = await context.part(`${prefix}ugs`, async () => {
-      const levels = await fitUgs(graph, { levels: settings.ugsLevels, hidden, epochs, key, signal })
-      return levels[levels.length - 1]
-    })
-    values[`${prefix}ugs/accuracy`] = last.testAccuracy
-    values[`${prefix}ugs/edges`] = last.edgeSparsity
-    values[`${prefix}ugs/weights`] = last.weightSparsity
+  if (!onlyClaims) {
+    for (const [id, { fit: fitBaseline }] of Object.entries(iterative)) {
+      const last = await context.part(`${prefix}${id}`, async () => {
+        const levels = await fitBaseline(graph, settings, { levels: settings.iterativeLevels, hidden, epochs, key, signal })
+        return levels[levels.length - 1]
+      })
+      values[`${prefix}${id}/accuracy`] = last.testAccuracy
+      values[`${prefix}${id}/edges`] = last.edgeSparsity
+      values[`${prefix}${id}/weights`] = last.weightSparsity
+    }
+  }
+  return values
+}
+
+const levelName = (prefix: string, kind: string, level: number, id: string): string => `${prefix}${kind}/level-${level}/${id}`
+
+/** Level after level, TEDDY in one shot, with λ by validation accuracy, and the iterative baselines. */
+async function sweep(context: RunContext<Settings>, prefix: string, graph: Graph, key: Key): Promise<Record<string, number>> {
+  const { settings, signal } = context
+  const { hidden, epochs } = settings
+  const values: Record<string, number> = {}
+  const { levels, kinds, lambdas } = settings.sweep ?? { levels: 0, kinds: [], lambdas: [] }
+  for (const kind of kinds) {
+    const shared = { kind, hidden, epochs, key, signal }
+    const accuracyOf = async (options: FitTeddyOptions): Promise<{ validation: number; test: number }> => {
+      const ticket = await fitTeddy(graph, { ...shared, ...options })
+      tree.dispose(ticket.params)
+      return { validation: ticket.validationAccuracy, test: ticket.testAccuracy }
+    }
+    const dense = await context.part(`${prefix}${kind}/dense`, () => accuracyOf({ edgeSparsity: 0, lambda: 0 }))
+    values[`${prefix}${kind}/dense`] = dense.test
+    for (let level = 1; level <= levels; level++) {
+      const [edgeSparsity, weightSparsity] = [1 - 0.95 ** level, 1 - 0.9 ** level]
+      const name = levelName(prefix, kind, level, 'teddy')
+      values[name] = await context.part(name, async () => {
+        let best = { validation: -1, test: 0 }
+        for (const lambda of lambdas) {
+          const tried = await accuracyOf({ edgeSparsity, weightSparsity, lambda })
+          if (tried.validation > best.validation) best = tried
+        }
+        return best.test
+      })
+    }
+    for (const [id, { fit: fitBaseline }] of Object.entries(iterative)) {
+      const all = await context.part(`${prefix}${kind}/${id}`, () => fitBaseline(graph, settings, { ...shared, levels }))
+      all.forEach(({ testAccuracy }, i) => (values[levelName(prefix, kind, i + 1, id)] = testAccuracy))
+    }
   }
   return values
 }
@@ -118,12 +180,15 @@ async function run(context: RunContext<Settings>): Promise<SeedResult> {
   const { settings, key, data } = context
   if (typeof settings.nodes === 'number') {
     const graph = generated(settings.nodes, key)
-    return { values: await compare(context, '', graph, fold(key, 3)), series: { picture: removedByDegree(graph, settings.edgeSparsity) } }
+    const values = { ...(await compare(context, '', graph, fold(key, 3))), ...(await sweep(context, '', graph, fold(key, 4))) }
+    return { values, series: { picture: removedByDegree(graph, settings.edgeSparsity) } }
   }
   const values: Record<string, number> = {}
   for (const name of settings.nodes) {
     const graph = readPlanetoid(data.folders, name)
-    if (graph !== undefined) Object.assign(values, await compare(context, `${name}/`, graph, fold(key, 3)))
+    if (graph === undefined) continue
+    Object.assign(values, await compare(context, `${name}/`, graph, fold(key, 3)))
+    Object.assign(values, await sweep(context, `${name}/`, graph, fold(key, 4)))
   }
   return { values }
 }
@@ -135,7 +200,40 @@ const embedded: Settings = {
   edgeSparsity: 0.4,
   weightSparsity: 0.5,
   lambda: 1,
-  ugsLevels: 10,
+  iterativeLevels: 10,
+  comparedNodes: 100,
+}
+
+const datasets = ['cora', 'citeseer', 'pubmed']
+
+/** Every data set and kind of network that was swept, with what was measured at each level. */
+function swept(results: PaperResults): { title: string; id: string; dense: number; levels: Record<string, number>[] }[] {
+  return ['', ...datasets.map((name) => `${name}/`)].flatMap((prefix) =>
+    networkKinds
+      .filter((kind) => results.has(levelName(prefix, kind, 1, 'teddy')))
+      .map((kind) => {
+        const levels: Record<string, number>[] = []
+        for (let s = 1; results.has(levelName(prefix, kind, s, 'teddy')); s++) {
+          const measured = ['teddy', ...Object.keys(iterative)].map((id) => [id, results.mean(levelName(prefix, kind, s, id))])
+          levels.push({ level: s, ...(Object.fromEntries(measured) as Record<string, number>) })
+        }
+        const title = `${prefix === '' ? 'block model' : prefix.slice(0, -1)}, ${kind.toUpperCase()}`
+        return { title, id: `${prefix.replace('/', '-')}${kind}`, dense: results.mean(`${prefix}${kind}/dense`), levels }
+      }),
+  )
+}
+const networkKinds: readonly GraphNetworkKind[] = ['gcn', 'gat', 'gin', 'sage']
+
+/** A verdict on the worst of all sweeps. */
+function worstSweep(
+  results: PaperResults,
+  measure: (sweep: ReturnType<typeof swept>[number]) => number,
+  bound: number,
+  of: string,
+): Verdict {
+  const all = swept(results).map(measure)
+  if (all.length > 0) return atLeast(Math.min(...all), bound, { of })
+  return { holds: false, measured: { text: 'not measured: no ind.* files in --data-dir' }, expected: { text: `≥ ${bound}`, value: bound } }
 }
 
 const accuracy = (results: PaperResults, id: string): number => results.mean(`${id}/accuracy`)
@@ -152,7 +250,15 @@ export const paper: Paper<Settings> = {
       description: 'block model of 400 nodes with heavy-tailed degrees, GCN of width 16, 40 % of the edges removed, 60 epochs',
       seeds: 1,
       seconds: 6,
-      settings: { ...embedded, nodes: 400, hidden: 16, epochs: 60, ugsLevels: 1 },
+      settings: {
+        ...embedded,
+        nodes: 400,
+        hidden: 16,
+        epochs: 60,
+        iterativeLevels: 1,
+        comparedNodes: 40,
+        sweep: { levels: 2, kinds: ['gin'], lambdas: [0.1] },
+      },
     },
     embedded: {
       description: 'block model of 1,000 nodes with heavy-tailed degrees, GCN of width 32, 40 % of the edges removed, 150 epochs',
@@ -162,10 +268,17 @@ export const paper: Paper<Settings> = {
     },
     full: {
       description:
-        'Cora, Citeseer, PubMed with the public split (ind.* files from --data-dir), GCN of width 512, 200 epochs, 40 % of the edges',
+        'Cora, Citeseer, PubMed with the public split (ind.* files from --data-dir), width 512, 200 epochs: GCN with 40 % of the edges removed; GCN, GAT, GIN at 20 levels of sparsity, λ by validation accuracy',
       seeds: 5,
-      seconds: 20_000,
-      settings: { ...embedded, nodes: ['cora', 'citeseer', 'pubmed'], hidden: 512, epochs: 200 },
+      seconds: 400_000,
+      settings: {
+        ...embedded,
+        nodes: datasets,
+        hidden: 512,
+        epochs: 200,
+        comparedNodes: 1000,
+        sweep: { levels: 20, kinds: ['gcn', 'gat', 'gin'], lambdas: [0.01, 0.1, 1, 10] },
+      },
     },
   },
   claims: [
@@ -194,13 +307,37 @@ export const paper: Paper<Settings> = {
       check: (results) =>
         atLeast(accuracy(results, 'teddy-full'), accuracy(results, 'random-full') + 0.005, { of: 'random edges + 0.005' }),
     },
+    {
+      id: 'levels-above-ugs',
+      statement: 'At 15 of 20 levels of sparsity or more, the accuracy is at least that of UGS, on every data set with every network',
+      presets: ['full'],
+      check: (results) =>
+        worstSweep(
+          results,
+          ({ levels }) => levels.filter(({ teddy, ugs }) => teddy >= ugs).length,
+          15,
+          'levels of 20, where it holds least',
+        ),
+    },
+    {
+      id: 'levels-near-dense',
+      statement: 'Up to level 10 the accuracy is at most 1 point below the dense network, on every data set with every network',
+      presets: ['full'],
+      check: (results) =>
+        worstSweep(
+          results,
+          ({ levels, dense }) => Math.min(...levels.slice(0, 10).map(({ teddy }) => teddy)) - dense,
+          -0.01,
+          'TEDDY − dense',
+        ),
+    },
   ],
   run,
   tables(results) {
     const prefixes = results.has('dense/accuracy')
       ? ['']
-      : ['cora/', 'citeseer/', 'pubmed/'].filter((prefix) => results.has(`${prefix}dense/accuracy`))
-    return prefixes.map((prefix) => ({
+      : datasets.map((name) => `${name}/`).filter((prefix) => results.has(`${prefix}dense/accuracy`))
+    const accuracies = prefixes.map((prefix) => ({
       id: `accuracy${prefix === '' ? '' : `-${prefix.slice(0, -1)}`}`,
       title: `Test accuracy at the latest best validation${prefix === '' ? '' : `, ${prefix.slice(0, -1)}`}`,
       columns: [
@@ -211,16 +348,29 @@ export const paper: Paper<Settings> = {
         ...Object.entries(methods)
           .filter(([id]) => results.has(`${prefix}${id}/accuracy`))
           .map(([id, { name }]) => ({ method: name, accuracy: results.summary(`${prefix}${id}/accuracy`) })),
-        ...(results.has(`${prefix}ugs/accuracy`)
-          ? [
-              {
-                method: `UGS (iterative; ${Math.round(100 * results.mean(`${prefix}ugs/edges`))} % of edges, ${Math.round(100 * results.mean(`${prefix}ugs/weights`))} % of weights)`,
-                accuracy: results.summary(`${prefix}ugs/accuracy`),
-              },
-            ]
-          : []),
+        ...Object.entries(iterative)
+          .filter(([id]) => results.has(`${prefix}${id}/accuracy`))
+          .map(([id, { name }]) => {
+            const percent = (what: string): number => Math.round(100 * results.mean(`${prefix}${id}/${what}`))
+            return {
+              method: `${name} (iterative; ${percent('edges')} % of edges, ${percent('weights')} % of weights)`,
+              accuracy: results.summary(`${prefix}${id}/accuracy`),
+            }
+          }),
       ],
     }))
+    const sweeps = swept(results).map(({ title, id, dense, levels }) => ({
+      id: `levels-${id}`,
+      title: `Test accuracy by level of sparsity, ${title} (dense: ${dense.toFixed(4)})`,
+      columns: [
+        { key: 'level', label: 'level', digits: 0 },
+        { key: 'teddy', label: 'TEDDY', digits: 4, better: 'higher' as const },
+        ...Object.entries(iterative).map(([key, { name }]) => ({ key, label: name, digits: 4, better: 'higher' as const })),
+      ],
+      rows: levels,
+      note: 'Level s has lost 1 − 0.95^s of the edges and 1 − 0.9^s of the weights.',
+    }))
+    return [...accuracies, ...sweeps]
   },
   figures(results) {
     const [values] = results.series('picture') as { lower: number; upper: number; edges: number; removed: number }[][]

@@ -6,7 +6,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DataError } from '@bpf/core'
-import { fitStandardiser, kFoldIndices, parseCifar10 } from '@bpf/core/data'
+import { fitStandardiser, kFoldIndices } from '@bpf/core/data'
 import { ridge } from '@bpf/core/linalg'
 import { fold, normalArray, permutationArray, type Key } from '@bpf/core/random'
 import {
@@ -20,6 +20,7 @@ import {
 } from '@bpf/local'
 import { atLeast, atMost } from '../claims'
 import type { DataSetName } from '../data/access'
+import { paperSet } from '../data/paper-sets'
 import { packageFolder } from '../package-folder'
 import type { Paper, PaperResults, RunContext, SeedResult, Series } from '../paper'
 
@@ -55,8 +56,8 @@ interface TableSettings {
 
 /** Adversarial training on two classes of images. */
 interface AdversarialSettings {
-  /** `cifar-10` is read from the user's folder. */
-  set: DataSetName | 'cifar-10'
+  /** `cifar-10` and `mnist` are read from the user's folders. */
+  set: DataSetName | 'cifar-10' | 'mnist'
   classes: readonly [number, number]
   train: number
   epsilon: number
@@ -280,29 +281,21 @@ async function runTable(context: RunContext<Settings>, settings: TableSettings):
   return { values: sums }
 }
 
-function readCifar(context: RunContext<Settings>): {
-  images: ArrayLike<number>
-  labels: ArrayLike<number>
-  size: number
-  maxValue: number
-} {
-  const file = 'data_batch_1.bin'
-  const folder = context.data.folders.find((candidate) => existsSync(join(candidate, file)))
-  if (folder === undefined) {
-    throw new DataError(
-      `${file} was not found in ${context.data.folders.join(', ') || 'any folder'}; get CIFAR-10's binary version from cs.toronto.edu/~kriz/cifar.html and name its folder with --data-dir`,
-    )
+/** Images [count, size] and their labels, pixels in [0, 1]. */
+async function readImages(
+  { data }: RunContext<Settings>,
+  set: AdversarialSettings['set'],
+): Promise<{ images: ArrayLike<number>; labels: ArrayLike<number>; size: number; maxValue: number }> {
+  if (set === 'cifar-10' || set === 'mnist') {
+    const { train } = await paperSet(data, set)
+    return { images: train.x.data, labels: train.y, size: train.x.data.length / train.y.length, maxValue: 1 }
   }
-  const { images, labels } = parseCifar10(readFileSync(join(folder, file)), file)
-  return { images: images.data, labels: labels.data, size: 3072, maxValue: 255 }
+  const all = await data.load(set, set === 'fashion-mnist' ? 'train' : 'all')
+  return { images: all.images, labels: all.labels, size: all.height * all.width, maxValue: all.maxValue }
 }
 
 async function readPair(context: RunContext<Settings>, { set, classes }: AdversarialSettings): Promise<Rows> {
-  const load = async (name: DataSetName) => {
-    const all = await context.data.load(name, name === 'fashion-mnist' ? 'train' : 'all')
-    return { images: all.images, labels: all.labels, size: all.height * all.width, maxValue: all.maxValue }
-  }
-  const { images, labels, size, maxValue } = set === 'cifar-10' ? readCifar(context) : await load(set)
+  const { images, labels, size, maxValue } = await readImages(context, set)
   const kept = Array.from(labels).flatMap((label, i) => (classes.includes(label) ? [i] : []))
   const data = new Float64Array(kept.length * size)
   kept.forEach((row, i) => {

@@ -33,16 +33,16 @@ export const boostedUnits: Workload = {
   prepare(arrays) {
     const data = { x: Float64Array.from(arrays.x.data), target: Float64Array.from(arrays.target.data) }
     const { features, units, outputs, alpha } = settings
-    const evaluate = networkObjective(data, { features, units, outputs, alpha, activation: 'logistic', loss: 'squared' })
-    const rows = Int32Array.from({ length: settings.rows }, (_, i) => i)
+    const objective = networkObjective(data, { features, units, outputs, alpha, activation: 'logistic', loss: 'squared' })
+    const over = objective(Int32Array.from({ length: settings.rows }, (_, i) => i))
     const weights = Float64Array.from(arrays.weights.data)
     return Promise.resolve({
       step() {
-        const { value, gradient } = evaluate(weights, rows)
+        const { value, gradient } = over.evaluate(weights)
         for (let i = 0; i < weights.length; i++) weights[i] -= settings.learningRate * gradient[i]
         return Promise.resolve(value)
       },
-      dispose: () => undefined,
+      dispose: () => over.dispose(),
     })
   },
 }

@@ -17,6 +17,7 @@ import { gruStep } from './recurrent'
 import { slttStep } from './sltt'
 import { sparseProducts } from './sparse-product'
 import { targetProjectionConvolutionStep, targetProjectionRecurrentStep, targetProjectionStep } from './target-projection'
+import { teddyStep } from './teddy'
 import { timeShiftSampling } from './time-shift'
 import type { Workload } from './workload'
 
@@ -40,6 +41,7 @@ export const workloads: readonly Workload[] = [
   episodeStep,
   ...sparseProducts,
   ...forwardGnnSteps,
+  teddyStep,
   forwardForwardStep,
   monoForwardStep,
   cascadedForwardStep,

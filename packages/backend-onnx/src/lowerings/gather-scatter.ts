@@ -63,7 +63,7 @@ function scatter(g: Graph, data: Value, indices: Value, updates: Value, reductio
 }
 
 /** Values of one part of a sum over gathered rows: small enough to stay in the cache between the operators. */
-const partSize = 2 ** 18
+const partSize = 2 ** 17
 
 /** Rows that are gathered (and weighed), as they stand before: x[rows] or w · x[rows]. */
 function gatheredRows(updates: Value): { x: Value; rows: Value; weight: Value | undefined } | undefined {

@@ -71,7 +71,7 @@ export function protoTripletOf(
 /** max(0, positive − negative + margin); NaN stays NaN, which not every backend's ReLU grants. */
 function hinge(positive: tf.Tensor, negative: tf.Tensor, margin: number): tf.Tensor {
   const excess = tf.add(tf.sub(positive, negative), margin)
-  return tf.mul(excess, tf.cast(tf.greater(excess, 0), 'float32'))
+  return tf.where(tf.lessEqual(excess, 0), tf.zerosLike(excess), excess)
 }
 
 function checkPrototypes(where: string, queryLabels: ArrayLike<number>, prototypeLabels: ArrayLike<number>): void {

@@ -34,6 +34,7 @@ export {
   virtualNodeLoss,
   type LinkObjective,
 } from './objective'
+export { pepita, type PepitaOptions, type PepitaState } from './pepita'
 export {
   topDownToInput,
   topDownToLoss,

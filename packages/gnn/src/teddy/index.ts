@@ -10,5 +10,7 @@ export {
   type SparseStudentOptions,
   type SparseStudentState,
   type TeddyResult,
+  type WeightPruning,
 } from './teddy'
-export { fitUgs, type FitUgsOptions, type UgsLevel } from './ugs'
+export { fitUgs, type FitUgsOptions, type IterativePruningOptions, type PruningLevel } from './ugs'
+export { classSeparation, fitWdGlt, type FitWdGltOptions } from './wd-glt'

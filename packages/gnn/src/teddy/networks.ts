@@ -39,14 +39,25 @@ type Params = readonly Record<string, tf.Tensor>[]
 const drop = (x: tf.Tensor, rate: number, key: Key | undefined): tf.Tensor =>
   key === undefined || rate === 0 ? x : dropout(rate).apply({}, {}, x, { training: true, key }).y
 
-/** Two layers of one kind. @throws OptionError for an unknown kind */
-export function graphNetwork({ classes, kind = 'gcn', hidden = 512, heads = 8, dropout: rate }: GraphNetworkOptions): GraphNetwork {
+/**
+ * Two layers of one kind.
+ *
+ * @param weighted - whether the entries' values multiply the logits of GAT; those of ones change nothing
+ * @throws OptionError for an unknown kind
+ */
+export function graphNetwork(
+  { classes, kind = 'gcn', hidden = 512, heads = 8, dropout: rate }: GraphNetworkOptions,
+  { weighted = false } = {},
+): GraphNetwork {
   const plain = { bias: false }
   const networks: Record<GraphNetworkKind, () => { layers: GraphLayer[]; extra?: [number, number]; rate: number }> = {
     gcn: () => ({ layers: [gcn(hidden, plain), gcn(classes, plain)], rate: rate ?? 0.5 }),
     sage: () => ({ layers: [sage(hidden, plain), sage(classes, plain)], rate: rate ?? 0.5 }),
     gat: () => ({
-      layers: [gat(heads * hidden, { ...plain, heads, attentionDropout: rate ?? 0.6 }), gat(classes, { ...plain, heads: 1 })],
+      layers: [
+        gat(heads * hidden, { ...plain, heads, attentionDropout: rate ?? 0.6, weighted }),
+        gat(classes, { ...plain, heads: 1, weighted }),
+      ],
       rate: rate ?? 0.6,
     }),
     gin: () => ({ layers: [gin(hidden, plain), gin(classes, plain)], extra: [hidden, classes], rate: rate ?? 0 }),

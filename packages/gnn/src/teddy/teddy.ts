@@ -89,12 +89,17 @@ export function sparseStudent(options: SparseStudentOptions): SparseStudent {
 /** How edges are chosen: by TEDDY's scores, lowest first; by the reverse, or by lot, to compare with; by 1/(d_i d_j) alone. */
 export type EdgeRanking = 'teddy' | 'reversed' | 'random' | 'degree'
 
+/** When weights are pruned: projected after every step of training, or by magnitude once at the end, to compare with. */
+export type WeightPruning = 'every-step' | 'at-end'
+
 /** Options of {@link fitTeddy}. */
 export interface FitTeddyOptions extends Omit<SparseStudentOptions, 'graph' | 'teacher'>, PruneOptions {
   /** p_g, share of edges to remove, in [0, 1). */
   edgeSparsity: number
   /** Default 'teddy'. */
   ranking?: EdgeRanking
+  /** Default 'every-step'. */
+  weightPruning?: WeightPruning
   /** Epochs of the teacher and of the student. Default 200. */
   epochs?: number
   /** Train a teacher on the whole graph first. Default true where λ is not 0. */
@@ -155,6 +160,14 @@ async function trained(
   return { tensors: state.tensors, validation, test }
 }
 
+/** Accuracies of the best parameters of a state. */
+async function accuraciesOf(student: SparseStudent, tensors: SparseStudentState): Promise<{ validation: number; test: number }> {
+  const sums = tree.tidy(() => student.evaluate?.(tensors, { index: tf.zeros([1], 'int32') }, tf.ones([1]), keyOf(0))?.sums ?? {})
+  const [[validation], [test]] = await Promise.all([sums.accuracy.data(), sums.testAccuracy.data()])
+  tree.dispose(sums)
+  return { validation, test }
+}
+
 /** How many parameters are not 0. */
 function nonZero(params: Tree): number {
   return tree.leaves(params).reduce((sum, leaf) => sum + Array.from(leaf.dataSync()).filter((value) => value !== 0).length, 0)
@@ -187,6 +200,7 @@ export async function fitTeddy(graph: Graph, options: FitTeddyOptions): Promise<
     distil = options.lambda !== 0,
     lambda,
     weightSparsity = 0,
+    weightPruning = 'every-step',
     kind,
     hidden,
     heads,
@@ -194,6 +208,9 @@ export async function fitTeddy(graph: Graph, options: FitTeddyOptions): Promise<
     optimizer,
   } = options
   if (!Number.isInteger(epochs) || epochs < 1) throw new OptionError(`fitTeddy: epochs must be a positive integer, got ${epochs}`)
+  if (weightPruning !== 'every-step' && weightPruning !== 'at-end') {
+    throw new OptionError(`fitTeddy: weightPruning must be 'every-step' or 'at-end', got '${String(weightPruning)}'`)
+  }
   const { classes } = labelledGraph('fitTeddy', graph)
   const { scores, keep, removed } = ranked(graph, options, fold(key, 2))
   const shape = { kind, hidden, heads, dropout, optimizer }
@@ -215,13 +232,14 @@ export async function fitTeddy(graph: Graph, options: FitTeddyOptions): Promise<
   const student = sparseStudent({
     ...defined,
     graph: pruned,
-    weightSparsity,
+    weightSparsity: weightPruning === 'at-end' ? 0 : weightSparsity,
     ...(teacher !== undefined && { teacher: teacher.logits }),
     ...(lambda !== undefined && { lambda }),
   })
   const run = await trained(student, epochs, trainKey, options)
   options.signal?.throwIfAborted()
-  const params = tree.clone(run.tensors.best)
+  const params = projectL0(run.tensors.best, weightPruning === 'at-end' ? weightSparsity : 0)
+  const { validation, test } = weightPruning === 'at-end' ? await accuraciesOf(student, { ...run.tensors, best: params }) : run
   tree.dispose(run.tensors)
 
   const size = tree.size(params)
@@ -235,8 +253,8 @@ export async function fitTeddy(graph: Graph, options: FitTeddyOptions): Promise<
     graph: pruned,
     scores,
     params,
-    validationAccuracy: run.validation,
-    testAccuracy: run.test,
+    validationAccuracy: validation,
+    testAccuracy: test,
     teacherAccuracy: teacher?.test,
     edgeSparsity: removed / pairs,
     weightSparsity: 1 - left / size,

@@ -12,28 +12,30 @@ import { nodeInput } from '../layers'
 import { labelledGraph, maskedCrossEntropy, nodesOf, nodeSums, wholeGraph, type GraphStep } from '../node-classifier'
 import { gatherColumns, gatherRows, sparseArrays, sparseTensors, sumByRow, type SparseMatrix } from '../sparse-matrix'
 import { keepBest, startBest, type BestSoFar } from './best'
-import { graphNetwork, type GraphNetworkOptions } from './networks'
+import { graphNetwork, type GraphNetworkKind, type GraphNetworkOptions } from './networks'
 
-/** Options of {@link fitUgs}. */
-export interface FitUgsOptions extends Omit<GraphNetworkOptions, 'classes' | 'kind'> {
-  /** 'gcn' (default) or 'gin': masks weigh the entries of their sums. */
-  kind?: 'gcn' | 'gin'
+/** Options of iterative pruning by trained masks. */
+export interface IterativePruningOptions extends Omit<GraphNetworkOptions, 'classes'> {
   /** Levels of pruning. Default 20. */
   levels?: number
   /** Share of the remaining entries and weights removed at each level. Default 0.05 and 0.1. */
   edgeRate?: number
   weightRate?: number
-  /** λ of the sums of absolute masks. Default 1e-4 both. */
-  edgePenalty?: number
-  weightPenalty?: number
   /** Epochs with masks, and again without. Default 200. */
   epochs?: number
   key?: Key
   signal?: AbortSignal
 }
 
-/** One level of {@link fitUgs}: what is gone, and the accuracies of the network trained again. */
-export type UgsLevel = { edgeSparsity: number; weightSparsity: number; validationAccuracy: number; testAccuracy: number }
+/** Options of {@link fitUgs}. */
+export interface FitUgsOptions extends IterativePruningOptions {
+  /** λ of the sums of absolute masks. Default 1e-4 both. */
+  edgePenalty?: number
+  weightPenalty?: number
+}
+
+/** One level of {@link fitUgs} or {@link fitWdGlt}: what is gone, and the accuracies of the network trained again. */
+export type PruningLevel = { edgeSparsity: number; weightSparsity: number; validationAccuracy: number; testAccuracy: number }
 
 /** Weights, and masks on entries and weights where they are trained. */
 type Masked = { weights: Tree; edges: tf.Tensor; masks: Tree }
@@ -54,28 +56,51 @@ function removeLowest(values: ArrayLike<number>, alive: Float32Array, rate: numb
   return alive.map((there, i) => (there === 1 && Math.abs(values[i]) > threshold ? 1 : 0))
 }
 
+/** What drives the masks while they are trained, beside the cross-entropy. */
+export interface MaskObjective {
+  /** Added to the loss. */
+  penalty(terms: { edges: tf.Tensor; masks: Tree; logits: tf.Tensor }): tf.Tensor
+  /** Range of the masks on entries, kept after every step. */
+  range?: readonly [number, number]
+}
+
+/** Kinds whose layers add self-loops, which are never masked. */
+const looping: ReadonlySet<GraphNetworkKind> = new Set(['gcn', 'gat'])
+
+/** The entries weighed by masks, and normalised as the layers of that kind want it. */
+function weighedEntries(kind: GraphNetworkKind, all: SparseMatrix, weights: tf.Tensor, nodes: number): SparseMatrix {
+  const matrix = { ...all, value: weights }
+  if (kind === 'gin' || kind === 'gat') return matrix
+  const sums = tf.maximum(sumByRow(matrix, weights, nodes), 1e-12)
+  if (kind === 'sage') return { ...matrix, value: tf.div(weights, gatherRows(matrix, sums)) }
+  const scale = tf.rsqrt(sums)
+  return { ...matrix, value: tf.mul(weights, tf.mul(gatherRows(matrix, scale), gatherColumns(matrix, scale))) }
+}
+
 /**
- * Graph lottery tickets by iterative magnitude pruning of trained masks (UGS).
+ * Levels of: train masks with the network, remove the smallest, rewind the weights, train again.
  *
- * @param graph - with features, labels and masks; entries are masked one by one, as directed
- * @returns one record for each level, cumulative
  * @throws OptionError for options out of range
  */
-export async function fitUgs(graph: Graph, options: FitUgsOptions = {}): Promise<UgsLevel[]> {
-  const { kind = 'gcn', levels = 20, edgeRate = 0.05, weightRate = 0.1, edgePenalty = 1e-4, weightPenalty = 1e-4 } = options
-  const { epochs = 200, key = keyOf(0), signal, hidden, dropout } = options
-  const { labels, classes, masks: parts } = labelledGraph('fitUgs', graph)
-  if (kind !== 'gcn' && kind !== 'gin') throw new OptionError(`fitUgs: kind must be 'gcn' or 'gin', got '${String(kind)}'`)
+export async function pruneIteratively(
+  where: string,
+  graph: Graph,
+  options: IterativePruningOptions,
+  objective: MaskObjective,
+): Promise<PruningLevel[]> {
+  const { kind = 'gcn', levels = 20, edgeRate = 0.05, weightRate = 0.1, epochs = 200, key = keyOf(0), signal, ...shape } = options
+  const { labels, classes, masks: parts } = labelledGraph(where, graph)
   for (const [name, rate] of Object.entries({ edgeRate, weightRate })) {
-    if (!(rate >= 0 && rate < 1)) throw new OptionError(`fitUgs: ${name} must be in [0, 1), got ${rate}`)
+    if (!(rate >= 0 && rate < 1)) throw new OptionError(`${where}: ${name} must be in [0, 1), got ${rate}`)
   }
-  if (!Number.isInteger(levels) || levels < 1) throw new OptionError(`fitUgs: levels must be a positive integer, got ${levels}`)
-  const network = graphNetwork({ classes, kind, ...(hidden !== undefined && { hidden }), ...(dropout !== undefined && { dropout }) })
+  if (!Number.isInteger(levels) || levels < 1) throw new OptionError(`${where}: levels must be a positive integer, got ${levels}`)
+  const network = graphNetwork({ ...shape, classes, kind }, { weighted: true })
   const train = nodesOf(parts.train)
-  // Self-loops of GCN are added before the normalisation and are never masked.
-  const looped = kind === 'gcn' ? withSelfLoops(graph) : graph
+  const isLooped = looping.has(kind)
+  const looped = isLooped ? withSelfLoops(graph) : graph
   const entries = sparseArrays(graph.nodes, looped.dst, looped.src)
-  const isMasked = Float32Array.from(entries.row, (i, e) => (kind === 'gcn' && i === entries.column[e] ? 0 : 1))
+  const isMasked = Float32Array.from(entries.row, (i, e) => (isLooped && i === entries.column[e] ? 0 : 1))
+  const { range } = objective
   const optimizer: Optimizer = chain(addDecayedWeights(5e-4), adam({ learningRate: 0.01 }))
   const first = network.init(fold(key, 0), graph.features?.columns ?? 0)
   const { structure } = tree.flatten(first)
@@ -89,14 +114,6 @@ export async function fitUgs(graph: Graph, options: FitUgsOptions = {}): Promise
       sizes.map(({ size, shape }) => tf.tensor(flat.slice(at, (at += size)), shape)),
     )
   }
-  /** The entries weighed by masks, normalised for GCN. */
-  const adjacency = (all: SparseMatrix, weights: tf.Tensor): SparseMatrix => {
-    const matrix = { ...all, value: weights }
-    if (kind === 'gin') return matrix
-    const scale = tf.rsqrt(tf.maximum(sumByRow(matrix, weights, graph.nodes), 1e-12))
-    return { ...matrix, value: tf.mul(weights, tf.mul(gatherRows(matrix, scale), gatherColumns(matrix, scale))) }
-  }
-
   /** Trains weights, and masks with them where `trainsMasks`. */
   function learner(alive: Alive, trainsMasks: boolean): Learner<State, GraphStep> {
     const constants = () => ({
@@ -110,9 +127,8 @@ export async function fitUgs(graph: Graph, options: FitUgsOptions = {}): Promise
       const entryWeights = trainsMasks ? tf.add(tf.mul(tf.mul(edges, there.edges), tf.tensor1d(isMasked)), fixed) : there.edges
       const own: Tree = tree.map((w, m) => tf.mul(w, m), weights, there.weights)
       const used: Tree = trainsMasks ? tree.map((w, m) => tf.mul(w, m), own, masks) : own
-      return network.apply(used, adjacency(there.entries, entryWeights), there.x, k)
+      return network.apply(used, weighedEntries(kind, there.entries, entryWeights, graph.nodes), there.x, k)
     }
-    const norm = (t: readonly Tree[]): tf.Tensor => tf.addN(tree.leaves(t).map((leaf) => tf.sum(tf.abs(leaf))))
     return {
       init(k) {
         const jitter = (i: number, n: number): Float32Array => uniformArray(fold(k, i), n, { low: 1 - 1e-5, high: 1 + 1e-5 })
@@ -127,12 +143,13 @@ export async function fitUgs(graph: Graph, options: FitUgsOptions = {}): Promise
         return tree.tidy(() => {
           const there = constants()
           const { value, grads } = valueAndGrad((params: Masked) => {
-            const ce = maskedCrossEntropy(logits(params, there, k), labels, train)
-            if (!trainsMasks) return ce
-            return tf.add(ce, tf.add(tf.mul(norm([params.edges]), edgePenalty), tf.mul(norm([params.masks]), weightPenalty)))
+            const scores = logits(params, there, k)
+            const ce = maskedCrossEntropy(scores, labels, train)
+            return trainsMasks ? tf.add(ce, objective.penalty({ ...params, logits: scores })) : ce
           })(state.params)
           const { updates, state: next } = optimizer.update(grads, state.optimizer, state.params)
-          const params = applyUpdates(state.params, updates)
+          const updated = applyUpdates(state.params, updates)
+          const params = trainsMasks && range !== undefined ? { ...updated, edges: tf.clipByValue(updated.edges, ...range) } : updated
           const { accuracy, testAccuracy } = nodeSums(logits(params, there), labels, parts, tf.ones([1])).sums
           return {
             tensors: keepBest(state, { params, optimizer: next, accuracy, testAccuracy }, 'earliest'),
@@ -151,7 +168,7 @@ export async function fitUgs(graph: Graph, options: FitUgsOptions = {}): Promise
     return state.tensors
   }
 
-  const out: UgsLevel[] = []
+  const out: PruningLevel[] = []
   let alive: Alive = {
     edges: new Float32Array(entries.row.length).fill(1),
     weights: new Float32Array(sizes.reduce((sum, { size }) => sum + size, 0)).fill(1),
@@ -176,4 +193,20 @@ export async function fitUgs(graph: Graph, options: FitUgsOptions = {}): Promise
   }
   tree.dispose(first)
   return out
+}
+
+/**
+ * Graph lottery tickets by iterative magnitude pruning of trained masks (UGS). For GAT the masks multiply the logits of the
+ * attention; for the other kinds, the entries of the sums over neighbours, before they are normalised.
+ *
+ * @param graph - with features, labels and masks; entries are masked one by one, as directed
+ * @returns one record for each level, cumulative
+ * @throws OptionError for options out of range
+ */
+export async function fitUgs(graph: Graph, options: FitUgsOptions = {}): Promise<PruningLevel[]> {
+  const { edgePenalty = 1e-4, weightPenalty = 1e-4, ...rest } = options
+  const norm = (t: readonly Tree[]): tf.Tensor => tf.addN(tree.leaves(t).map((leaf) => tf.sum(tf.abs(leaf))))
+  return pruneIteratively('fitUgs', graph, rest, {
+    penalty: ({ edges, masks }) => tf.add(tf.mul(norm([edges]), edgePenalty), tf.mul(norm([masks]), weightPenalty)),
+  })
 }

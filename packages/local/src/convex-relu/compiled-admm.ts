@@ -2,9 +2,10 @@
  * Algorithm 1 as one native call an iteration, in double precision, with its state kept there: for sizes where arrays that
  * come and go with every product cost more than the arithmetic.
  */
-import { compile, float64Tensor, isBpfError } from '@bpf/core'
+import { compile, float64Tensor } from '@bpf/core'
 import type { Matrix } from '@bpf/core/linalg'
 import * as tf from '@tensorflow/tfjs-core'
+import { compilesDoubles } from '../shared/doubles'
 import { checkedAdmm, type ConvexReluAdmmOptions, type ConvexReluState } from './admm'
 import { patternProducts } from './products'
 import { woodburyParts, type WoodburyParts } from './woodbury'
@@ -145,16 +146,5 @@ export function compiledConvexReluAdmm(
       return { u: values(v), v: values(v), s: values(s), lambda: values(lambda), nu: values(nu) }
     },
     dispose: () => tf.dispose(constants),
-  }
-}
-
-/** Whether the backend in use keeps doubles. */
-function compilesDoubles(): boolean {
-  try {
-    float64Tensor(new Float64Array(1), [1]).dispose()
-    return true
-  } catch (error) {
-    if (isBpfError(error, 'BackendError')) return false
-    throw error
   }
 }

@@ -14,6 +14,7 @@ export { stepNetwork, type RegressionBatch, type StepNetworkOptions, type StepNe
 export {
   networkObjective,
   type NetworkData,
+  type NetworkObjective,
   type NetworkObjectiveOptions,
   type NetworkSizes,
   type NetworkWeights,

@@ -1,5 +1,6 @@
 import { DataError, OptionError, random, ShapeError, type Key } from '@bpf/core'
 import { readMatrix, readVector, type MatrixInput, type VectorInput } from '@bpf/core/data'
+import { predictedLabels } from '@bpf/core/metrics'
 import { fitNetwork, initialNetwork, networkOutputs, type UnitActivation, type UnitSolver } from './small-network'
 import { readStepOptions } from './step-network'
 
@@ -65,11 +66,7 @@ export function fitJointNetwork(X: MatrixInput, y: VectorInput, options: JointNe
       if (matrix.cols !== cols) throw new ShapeError(`model was fitted with ${cols} features, got ${matrix.cols}`)
       const out = networkOutputs(matrix.data, weights, sizes, step.activation)
       if (labels === undefined) return out
-      return Float64Array.from({ length: matrix.rows }, (_, row) => {
-        let best = 0
-        for (let k = 1; k < outputs; k++) if (out[row * outputs + k] > out[row * outputs + best]) best = k
-        return labels[best]
-      })
+      return Float64Array.from(predictedLabels({ data: out, shape: [matrix.rows, outputs] }), (k) => labels[k])
     },
   }
 }

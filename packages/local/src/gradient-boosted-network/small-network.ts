@@ -1,5 +1,7 @@
 import { DataError, isBpfError, OptionError, random, type Key } from '@bpf/core'
 import { lbfgs } from '@bpf/core/solve'
+import { compilesDoubles } from '../shared/doubles'
+import { compiledObjective } from './compiled-objective'
 
 /** Activation of the hidden units. */
 export type UnitActivation = 'logistic' | 'tanh' | 'relu'
@@ -36,6 +38,18 @@ export interface NetworkData {
 
 /** What the objective of a network depends on. */
 export type NetworkObjectiveOptions = Omit<FitNetworkOptions, 'solver' | 'maxIterations' | 'learningRate'>
+
+/** Value and gradient at some weights. */
+export interface Evaluation {
+  value: number
+  gradient: Float64Array
+}
+
+/** An objective over chosen rows, which a backend may hold until `dispose`. */
+export interface NetworkObjective {
+  evaluate(w: Float64Array): Evaluation
+  dispose(): void
+}
 
 /** Options of {@link fitNetwork}. */
 export interface FitNetworkOptions extends NetworkSizes {
@@ -158,24 +172,16 @@ function rowError(output: Float64Array, target: Float64Array, at: number, loss: 
   return value + Math.log(sum)
 }
 
-/**
- * The objective of a network over some rows with its gradient, in one pass: mean over rows of ½ Σ_k (o_k − target_k)² (or the
- * cross-entropy) + α/2 ‖W‖² / rows. scikit-learn averages its loss over outputs and not its gradient; a line search needs
- * the two to belong together.
- *
- * @param data - x [n, d] and target [n, K'], row-major
- * @param options - sizes, activation, α, loss
- * @returns a function of all weights in one vector (W1 transposed [J, d], b1 [J], W2 [J, K'], b2 [K']) and row indices
- */
-export function networkObjective(
-  { x: inputs, target }: NetworkData,
+/** Value and gradient of the data's part of the objective over some rows, not divided by their number, in one pass on the host. */
+function hostObjective(
+  x: Float64Array,
+  target: Float64Array,
   options: NetworkObjectiveOptions,
-): (w: Float64Array, rows: Int32Array) => { value: number; gradient: Float64Array } {
-  const { features: d, units: J, outputs: K, activation, alpha } = options
+): (w: Float64Array, rows: Int32Array) => Evaluation {
+  const { features: d, units: J, outputs: K, activation } = options
   const [b1, W2, b2] = [d * J, d * J + J, d * J + J + J * K]
-  const x = doubles(inputs)
   const [hidden, back, output] = [new Float64Array(J), new Float64Array(J), new Float64Array(K)]
-  return (w: Float64Array, rows: Int32Array): { value: number; gradient: Float64Array } => {
+  return (w, rows) => {
     const gradient = new Float64Array(w.length)
     let value = 0
     for (const row of rows) {
@@ -193,14 +199,57 @@ export function networkObjective(
       }
       for (let j = 0; j < J; j += 2) spreadPair(x, row * d, back, gradient, d, j)
     }
-    for (let i = 0; i < gradient.length; i++) {
-      if (i < b1 || (i >= W2 && i < b2)) {
-        value += 0.5 * alpha * w[i] * w[i]
-        gradient[i] += alpha * w[i]
-      }
-      gradient[i] /= rows.length
+    return { value, gradient }
+  }
+}
+
+/** From this many products of the forward pass on a native call is cheaper than a loop on the host. */
+const nativeWork = 40_000
+
+function gatherRows(values: Float64Array, columns: number, rows: Int32Array): Float64Array {
+  const out = new Float64Array(rows.length * columns)
+  rows.forEach((row, i) => out.set(values.subarray(row * columns, (row + 1) * columns), i * columns))
+  return out
+}
+
+/**
+ * The objective of a network with its gradient: mean over rows of ½ Σ_k (o_k − target_k)² (or the cross-entropy) +
+ * α/2 ‖W‖² / rows. scikit-learn averages its loss over outputs and not its gradient; a line search needs the two to belong
+ * together. Few rows and units are computed in one pass on the host, more in one call of a backend with double precision.
+ *
+ * @param data - x [n, d] and target [n, K'], row-major
+ * @param options - sizes, activation, α, loss
+ * @returns for chosen rows, a function of all weights in one vector (W1 transposed [J, d], b1 [J], W2 [J, K'], b2 [K'])
+ */
+export function networkObjective(
+  { x: inputs, target }: NetworkData,
+  options: NetworkObjectiveOptions,
+): (rows: Int32Array) => NetworkObjective {
+  const { features: d, units: J, outputs: K, alpha } = options
+  const [b1, W2, b2] = [d * J, d * J + J, d * J + J + J * K]
+  const x = doubles(inputs)
+  const onHost = hostObjective(x, target, options)
+  const native = compilesDoubles()
+  return (rows) => {
+    const data =
+      native && rows.length * (d * J + J * K) >= nativeWork
+        ? compiledObjective(gatherRows(x, d, rows), gatherRows(target, K, rows), options)
+        : { evaluate: (w: Float64Array) => onHost(w, rows), dispose: () => undefined }
+    return {
+      evaluate(w) {
+        const { value: sum, gradient } = data.evaluate(w)
+        let value = sum
+        for (let i = 0; i < gradient.length; i++) {
+          if (i < b1 || (i >= W2 && i < b2)) {
+            value += 0.5 * alpha * w[i] * w[i]
+            gradient[i] += alpha * w[i]
+          }
+          gradient[i] /= rows.length
+        }
+        return { value: value / rows.length, gradient }
+      },
+      dispose: () => data.dispose(),
     }
-    return { value: value / rows.length, gradient }
   }
 }
 
@@ -218,10 +267,20 @@ export function initialNetwork(key: Key, { features: d, units: J, outputs: K }: 
   return { W1: draw(0, d * J, first), b1: draw(1, J, first), W2: draw(2, J * K, second), b2: draw(3, K, second) }
 }
 
-type RowObjective = (w: Float64Array, rows: Int32Array) => { value: number; gradient: Float64Array }
+type RowObjective = (rows: Int32Array) => NetworkObjective
+
+/** One evaluation over some rows. */
+function evaluateOnce(objective: RowObjective, w: Float64Array, rows: Int32Array): Evaluation {
+  const over = objective(rows)
+  try {
+    return over.evaluate(w)
+  } finally {
+    over.dispose()
+  }
+}
 
 /** Adam (β 0.9, 0.999, ε 1e-8) or SGD with Nesterov momentum 0.9, in batches of min(200, n) rows, as in scikit-learn. */
-function stochastic(evaluate: RowObjective, w: Float64Array, rows: Int32Array, options: FitNetworkOptions, key: Key): void {
+function stochastic(objective: RowObjective, w: Float64Array, rows: Int32Array, options: FitNetworkOptions, key: Key): void {
   const size = Math.min(200, rows.length)
   const [first, second] = [new Float64Array(w.length), new Float64Array(w.length)]
   const { learningRate } = options
@@ -229,7 +288,7 @@ function stochastic(evaluate: RowObjective, w: Float64Array, rows: Int32Array, o
   for (let epoch = 0; epoch < options.maxIterations; epoch++) {
     const order = random.permutationArray(random.fold(key, epoch), rows.length).map((i) => rows[i])
     for (let at = 0; at < order.length; at += size) {
-      const { gradient } = evaluate(w, order.subarray(at, at + size))
+      const { gradient } = evaluateOnce(objective, w, order.subarray(at, at + size))
       step++
       const rate = (learningRate * Math.sqrt(1 - 0.999 ** step)) / (1 - 0.9 ** step)
       for (let i = 0; i < w.length; i++) {
@@ -248,7 +307,7 @@ function stochastic(evaluate: RowObjective, w: Float64Array, rows: Int32Array, o
 
 /** L-BFGS. On a kink of ReLU units it can be stuck, where the gradient is no slope any more: the best point then stands. */
 function minimise(
-  evaluate: (w: Float64Array) => { value: number; gradient: Float64Array },
+  evaluate: (w: Float64Array) => Evaluation,
   w: Float64Array,
   { activation, maxIterations }: FitNetworkOptions,
 ): { x: Float64Array; value: number } {
@@ -280,14 +339,19 @@ export function fitNetwork(
   key: Key,
   rows: Int32Array = Int32Array.from({ length: data.x.length / options.features }, (_, i) => i),
 ): { weights: NetworkWeights; value: number } {
-  const evaluate = networkObjective(data, options)
+  const objective = networkObjective(data, options)
   const w = pack(start, options)
   if (options.solver === 'lbfgs') {
-    const { x, value } = minimise((v) => evaluate(v, rows), w, options)
-    return { weights: unpack(x, options), value }
+    const over = objective(rows)
+    try {
+      const { x, value } = minimise((v) => over.evaluate(v), w, options)
+      return { weights: unpack(x, options), value }
+    } finally {
+      over.dispose()
+    }
   }
-  stochastic(evaluate, w, rows, options, key)
-  const { value } = evaluate(w, rows)
+  stochastic(objective, w, rows, options, key)
+  const { value } = evaluateOnce(objective, w, rows)
   if (!Number.isFinite(value)) throw new DataError(`network: the loss became ${value}; check the inputs for NaN or lower learningRate`)
   return { weights: unpack(w, options), value }
 }

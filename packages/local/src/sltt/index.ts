@@ -2,3 +2,4 @@ export { lif, type LifOptions, type LifState, type Surrogate } from '../shared/l
 export { sltt, type SlttOptions, type SlttState, type SpikingClassifier } from './sltt'
 export type { SpikingGradients, SpikingParts } from './gradients'
 export { normFreeSpikingResnet, spikingResnet18, spikingVgg11, type SpikingNetworkOptions } from './networks'
+export { eventFrames, type EventFramesOptions, type Events } from './events'
