@@ -219,6 +219,17 @@ describe('the classic triplet loss', () => {
     expect(value(tripletLoss(x, labels, key(0)))).toBe(0)
     expect(value(tripletLoss(tf.zeros([4, 2]), [0, 0, 1, 1], key(0)))).toBeCloseTo(0.5, 5)
   })
+
+  it('is 0, also in its gradient, where labels that cannot be read are of one class', () => {
+    const { x, labels } = clusters(9, episode)
+    const run = compile((points: tf.Tensor, classes: tf.Tensor) => ({
+      loss: tripletLoss(points, classes, key(0)),
+      slope: grad((at: tf.Tensor) => tripletLoss(at, classes, key(0)))(points),
+    }))
+    const { loss, slope } = run(x, tf.zeros([labels.length], 'int32'))
+    expect(value(loss)).toBe(0)
+    expect(slope.dataSync().every((entry) => entry === 0)).toBe(true)
+  })
 })
 
 describe('episodeLoss', () => {
