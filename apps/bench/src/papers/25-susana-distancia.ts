@@ -285,12 +285,15 @@ export const paper: Paper<Settings> = {
   async run(context): Promise<SeedResult> {
     const { settings: chosen, seed, signal, onlyClaims } = context
     const data = chosen.set === 'mini-imagenet' ? miniImageNet(context) : await fiveAndFive(context)
-    const extras = seed < chosen.extraSeeds && (!onlyClaims || chosen.set === 'mini-imagenet')
+    const compared = ['cross', chosen.set === 'mini-imagenet' ? 'cross+fullicnn' : 'fullicnn']
+    const trained = Object.entries({
+      ...claimed,
+      ...(seed < chosen.baselineSeeds && baseline),
+      ...(seed < chosen.extraSeeds && reported),
+    }).filter(([name]) => !onlyClaims || compared.includes(name))
     const values: Record<string, number> = {}
-    const withBaseline = seed < chosen.baselineSeeds && !onlyClaims
-    const trained = { ...claimed, ...(withBaseline && baseline), ...(extras && reported) }
     for (const shots of chosen.shots) {
-      for (const [name, losses] of Object.entries(trained)) {
+      for (const [name, losses] of trained) {
         signal.throwIfAborted()
         Object.assign(values, await context.part(`${shots}-shot/${name}`, () => runLoss(context, data, shots, name, losses)))
         if (name === 'cross') continue
