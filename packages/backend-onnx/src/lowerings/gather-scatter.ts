@@ -3,6 +3,7 @@ import { binary, cast, constant, expand, filled, gather, reduce, reshape, scalar
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type LoweringContext } from '../lowering'
 import { positiveAxis } from './reduction'
+import { separateWeights } from './separable'
 import { toFloat } from './special'
 
 function numbers(count: number): number[] {
@@ -104,57 +105,6 @@ function cuts(sorted: ArrayLike<number>, length: number): number[] | undefined {
   return [...out, sorted.length]
 }
 
-/** Products of one factor for the row and one for the column of an entry may differ from its weight by so much, relative to it. */
-const factorTolerance = 5e-7
-
-/**
- * Factors with weight_e = a[destination_e] · b[row_e], where there are such: then rows are weighed before and after the sum, n times
- * instead of once for each entry. Adjacencies that are normalised by degrees are of this kind.
- */
-function separated(
-  weight: ArrayLike<number>,
-  destinations: ArrayLike<number>,
-  rows: ArrayLike<number>,
-  sizes: readonly [number, number],
-): { a: Float32Array; b: Float32Array } | undefined {
-  // Rows of both sides as the nodes of one graph: destinations first.
-  const [count, others] = sizes
-  const from = (e: number): number => destinations[e]
-  const to = (e: number): number => count + rows[e]
-  const starts = new Int32Array(count + others + 1)
-  for (let e = 0; e < weight.length; e++) {
-    if (!(Math.abs(weight[e]) > 0 && Math.abs(weight[e]) < Infinity)) return undefined
-    starts[from(e) + 1]++
-    starts[to(e) + 1]++
-  }
-  for (let i = 0; i < count + others; i++) starts[i + 1] += starts[i]
-  const next = starts.slice()
-  const entries = new Int32Array(2 * weight.length)
-  for (let e = 0; e < weight.length; e++) {
-    entries[next[from(e)]++] = e
-    entries[next[to(e)]++] = e
-  }
-  const factors = new Float64Array(count + others)
-  const queue: number[] = []
-  for (let root = 0; root < count; root++) {
-    if (factors[root] !== 0) continue
-    factors[root] = 1
-    queue.push(root)
-    while (queue.length > 0) {
-      const i = queue.pop() as number
-      for (let k = starts[i]; k < starts[i + 1]; k++) {
-        const e = entries[k]
-        const other = i < count ? to(e) : from(e)
-        if (factors[other] === 0) {
-          factors[other] = weight[e] / factors[i]
-          queue.push(other)
-        } else if (Math.abs(factors[i] * factors[other] - weight[e]) > factorTolerance * Math.abs(weight[e])) return undefined
-      }
-    }
-  }
-  return { a: Float32Array.from(factors.subarray(0, count)), b: Float32Array.from(factors.subarray(count)) }
-}
-
 /** The gathered rows without weights on entries, where those are products: weighed before, and `after` for the sums. */
 function separatedRows(
   g: Graph,
@@ -166,7 +116,7 @@ function separatedRows(
   const indices = constantValues(rows)
   // Rounding the factors is nothing in single precision, but all of the error in double.
   if (weight?.constant === undefined || sizeOf(weight.shape) === 1 || weight.type !== 'float32' || indices === undefined) return gathered
-  const factors = separated(weight.constant as Float32Array, destinations, indices, [count, x.shape[0]])
+  const factors = separateWeights(weight.constant as Float32Array, destinations, indices, [count, x.shape[0]])
   if (factors === undefined) return gathered
   const before = g.constant(factors.b, [x.shape[0], 1], 'float32')
   return { x: binary(g, 'Mul', before, x), rows, weight: undefined, after: factors.a }
