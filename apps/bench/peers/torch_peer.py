@@ -335,4 +335,6 @@ workloads = {
     "target-projection": target_projection.dense,
     "target-projection-convolution": target_projection.convolution,
     "target-projection-recurrent": target_projection.recurrent,
+    "unet-sampling": diffusion.unet_sampling,
+    "unet-step": diffusion.unet_step,
 }

@@ -4,7 +4,7 @@ import { boostedUnits } from './boosted-units'
 import { convexReluAdmmStep } from './convex-relu'
 import { convNetStep, resnetStep } from './convolutional'
 import { counterCurrentConvolutions, counterCurrentStep } from './counter-current-learning'
-import { mlpSampling } from './diffusion'
+import { mlpSampling, unetSampling, unetStep } from './diffusion'
 import { boundUpdates } from './fewshot'
 import { cascadedForwardStep, forwardForwardStep, monoForwardStep } from './forward-only'
 import { forwardGnnSteps } from './forward-gnn'
@@ -50,4 +50,6 @@ export const workloads: readonly Workload[] = [
   targetProjectionRecurrentStep,
   targetProjectionConvolutionStep,
   mlpSampling,
+  unetStep,
+  unetSampling,
 ]
