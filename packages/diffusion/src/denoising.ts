@@ -12,6 +12,7 @@ import { edmPrecondition, type Denoiser } from './denoiser'
 import { edmWeight, type LossWeight } from './losses'
 import { checkOutput, checkPrediction, convertPrediction, predictionTarget, type Prediction } from './prediction'
 import { addNoise, type Process } from './process'
+import { dropLabels, labelOf } from './shared/labels'
 import { meanPerSample } from './shared/maths'
 
 /**
@@ -103,10 +104,6 @@ export type DenoisingLearner = Omit<Learner<DenoisingState, DenoisingBatch>, 'pr
   readonly prediction: Prediction
   /** The trained model, to be sampled from. The condition is `{ label }`. */
   denoiser(tensors: Pick<DenoisingState, 'params' | 'average' | 'network'>, options?: { average?: boolean }): Denoiser
-}
-
-function labelOf(batch: Tree | undefined): tf.Tensor | undefined {
-  return batch !== undefined && typeof batch === 'object' && 'label' in batch ? (batch as { label: tf.Tensor }).label : undefined
 }
 
 /**
@@ -213,11 +210,6 @@ export function denoising(options: DenoisingOptions): DenoisingLearner {
         return { sums: { loss: tf.sum(tf.where(tf.greater(weight, 0), each, tf.zerosLike(each))) }, count: tf.sum(weight) }
       }),
   }
-}
-
-function dropLabels(label: tf.Tensor, nullLabel: number, rate: number, key: Key): tf.Tensor {
-  const dropped = tf.less(uniform(key, label.shape), rate)
-  return tf.where(dropped, tf.fill(label.shape, nullLabel, 'int32'), tf.cast(label, 'int32'))
 }
 
 async function checkData(
