@@ -11,6 +11,7 @@ import { kernelMedoids, meanShift } from './prototypes'
 
 export { denseAffinity, estimateSigma, knnAffinity, type Affinity, type AffinityOptions } from './affinity'
 export { boundEnergy, boundOptimise, type BoundOptions } from './bound-optimiser'
+export { clusterEpisodes, stackEpisodes, type EpisodeBatch, type EpisodeClusterOptions, type EpisodeClustering } from './episode-batch'
 export { meanShift } from './prototypes'
 
 /** `kmeans` and `kmodes` are without the Laplacian; `slk-means`, `slk-ms` (mean shift) and `slk-bo` (modes among the points) with it. */
@@ -181,7 +182,8 @@ function plusPlus(X: FeatureMatrix, K: number, key: Key, products: Products): Fl
   return seeds
 }
 
-function checkOptions({ mode, lambda, sigma, affinity, psdShift, ...rest }: ClusterOptions, N: number): void {
+/** @internal */
+export function checkOptions({ mode, lambda, sigma, affinity, psdShift, ...rest }: ClusterOptions, N: number): void {
   if (mode !== undefined && !modes.includes(mode)) throw new OptionError(`mode should be one of ${modes.join(', ')}, got ${String(mode)}`)
   if (lambda !== undefined && !(lambda >= 0 && lambda < Infinity)) throw new OptionError(`lambda should be at least 0, got ${lambda}`)
   if (sigma !== undefined && !(sigma > 0)) throw new OptionError(`sigma should be above 0, got ${sigma}`)
