@@ -1,3 +1,4 @@
+export { bdCspn, type BdCspnOptions } from './bd-cspn'
 export { cosineClassifier, nearestMean } from './baselines'
 export {
   evaluateEpisodes,
@@ -9,5 +10,8 @@ export {
   type EpisodeOptions,
 } from './episodes'
 export { extractFeatures, meanFeature, normaliseFeatures, type FeatureNormalisation } from './features'
-export type { FeatureMatrix, Products } from './shared/matrix'
+export { laplacianShot, type LaplacianShotOptions } from './laplacian-shot'
+export { normalisedCut, normalisedCutLabels, type NormalisedCutOptions } from './normalised-cut'
+export { episodeTask, selectLambda } from './select-lambda'
+export { selectRows, type FeatureMatrix, type Products } from './shared/matrix'
 export * from './transductive-cluster'

@@ -4,7 +4,7 @@
  */
 import { OptionError, ShapeError } from '@bpf/core'
 import { fold, uniformArray, type Key } from '@bpf/core/random'
-import { bestColumns, checkFeatures, checkLabels, classMeans, squaredDistances, type FeatureMatrix, type Products } from '../shared/matrix'
+import { bestColumns, checkFeatures, checkTask, classMeans, squaredDistances, type FeatureMatrix, type Products } from '../shared/matrix'
 import { estimateSigma, knnAffinity, type Affinity } from './affinity'
 import { boundOptimise, multiply } from './bound-optimiser'
 import { kernelMedoids, meanShift } from './prototypes'
@@ -86,11 +86,8 @@ export function transductiveCluster(
   { support, supportLabels, query }: TransductiveInput,
   options: ClusterOptions & { supervision?: 'init' | 'clamp'; shift?: boolean } = {},
 ): Clustering & { shift: Float64Array } {
-  checkFeatures('support', support)
-  checkFeatures('query', query)
+  const K = checkTask({ support, supportLabels, query })
   const [S, D] = support.shape
-  if (query.shape[1] !== D) throw new ShapeError(`query: expected ${D} columns like the support, got ${query.shape[1]}`)
-  const K = checkLabels('supportLabels', supportLabels, S)
   const shift = options.shift === false ? new Float64Array(D) : meanShiftOf(support, query)
   const X = joined(support, query, shift)
   const prototypes = classMeans(support, supportLabels, K)
