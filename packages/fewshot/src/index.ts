@@ -10,6 +10,19 @@ export {
   type EpisodeOptions,
 } from './episodes'
 export { extractFeatures, meanFeature, normaliseFeatures, type FeatureNormalisation } from './features'
+export {
+  fineTune,
+  fineTuneHeads,
+  fineTuning,
+  fineTuningHeads,
+  type FineTuneHeadsOptions,
+  type FineTuneOptions,
+  type FineTuningOptions,
+  type FineTuningState,
+  type HeadsBatch,
+  type HeadsState,
+  type SupportBatch,
+} from './fine-tuning'
 export { laplacianShot, type LaplacianShotOptions } from './laplacian-shot'
 export { normalisedCut, normalisedCutLabels, type NormalisedCutOptions } from './normalised-cut'
 export { episodeTask, selectLambda } from './select-lambda'
