@@ -28,7 +28,6 @@ import {
   energyDistance,
   gaussianKl,
   histogramDistance,
-  minimalAssignment,
   precisionRecall,
   slicedWasserstein,
   straightness,
@@ -374,15 +373,6 @@ describe('metrics', () => {
     expect(energyDistance(x, y)).toBeCloseTo(0)
     expect(energyDistance([[0]], [[3]])).toBeCloseTo(6)
     expect(wasserstein2(x, y)).toEqual({ distance: 0, assignment: Int32Array.from([1, 0]) })
-    expect(
-      Array.from(
-        minimalAssignment([
-          [4, 1, 3],
-          [2, 0, 5],
-          [3, 2, 2],
-        ]),
-      ),
-    ).toEqual([1, 0, 2])
     expect(slicedWasserstein([[0], [1]], [[2], [3]], { key: random.key(0) })).toBeCloseTo(2)
     expect(precisionRecall([[0], [1], [2]], [[0], [1], [2]], { k: 1 })).toEqual({ precision: 1, recall: 1 })
     expect(histogramDistance(x, y, { range: 2 })).toEqual({ l1: 0, kl: 0 })
