@@ -109,7 +109,7 @@ function freshSamples(): Dataset<{ x: tf.Tensor }> {
 /** Distances of samples from data, and some of the samples to look at, by the model's name. */
 type Judged = { values: Record<string, number>; points: Record<string, Float32Array> }
 
-const shownPoints = 400
+const shownPoints = 150
 
 async function judge(judged: Judged, name: string, samples: tf.Tensor, key: Key): Promise<void> {
   const data = ring.sample(key, samples.shape[0])
@@ -238,7 +238,7 @@ function sampleFigure(points: Record<string, Float32Array>): Figure {
       spec: {
         width: 140,
         height: 140,
-        mark: { type: 'circle', size: 6, opacity: 0.6 },
+        mark: { type: 'circle', size: 8, opacity: 0.6 },
         encoding: {
           x: { field: 'x', type: 'quantitative', title: null, scale: { domain: [-4, 4] } },
           y: { field: 'y', type: 'quantitative', title: null, scale: { domain: [-4, 4] } },
