@@ -361,20 +361,20 @@ export const paper: Paper<Settings> = {
     quick: {
       description: '5-way tasks of Gaussian classes and of unseen digits, 60 episodes each with 1 and 5 examples.',
       seeds: 1,
-      seconds: 5,
+      seconds: 12,
       settings: { ...settings, episodes: 60, validation: 20, images: [] },
     },
     embedded: {
       description:
         '5-way tasks of Gaussian classes and of unseen digits, 200 episodes each with 1 and 5 examples; beside them Fashion-MNIST and Omniglot by a small network, where they are on this machine.',
       seeds: 3,
-      seconds: 71,
+      seconds: 300,
       settings,
     },
     full: {
       description: 'The same with 2,000 episodes each: the image sets of the paper and its networks are not read.',
       seeds: 1,
-      seconds: 240,
+      seconds: 700,
       settings: { ...settings, episodes: 2000 },
     },
   },
