@@ -4,6 +4,7 @@
  */
 import {
   compile,
+  ensureBackend,
   fit,
   logSoftmax,
   OptionError,
@@ -212,6 +213,7 @@ export async function fineTuneHeads(
   tasks: readonly TransductiveInput[],
   { optimizer, steps = 100, signal }: FineTuneHeadsOptions = {},
 ): Promise<Int32Array[]> {
+  await ensureBackend()
   const { batch: episodes, ways } = stackEpisodes(tasks)
   const learner = fineTuningHeads({ ways, ...(optimizer !== undefined && { optimizer }) })
   const [x, y, query] = [

@@ -1,4 +1,4 @@
-import { OptionError, ShapeError, tree, whileLoop } from '@bpf/core'
+import { OptionError, requireBackend, ShapeError, tree, whileLoop } from '@bpf/core'
 import * as tf from '@tensorflow/tfjs-core'
 import { checkFeatures, checkLabels } from '../shared/matrix'
 import { checkOptions, type ClusterOptions, type TransductiveInput } from './index'
@@ -47,9 +47,10 @@ export type EpisodeClusterOptions = Pick<
  *
  * @param tasks - at least one; all with the same numbers of supports, queries and columns
  * @returns the batch (the caller owns it) and the number of classes
- * @throws ShapeError, DataError naming the task that is not like the first, or has bad features or labels
+ * @throws BackendError when no backend was chosen yet; ShapeError, DataError naming the task that is not like the first, or has bad features or labels
  */
 export function stackEpisodes(tasks: readonly TransductiveInput[]): { batch: EpisodeBatch; ways: number } {
+  requireBackend()
   if (tasks.length === 0) throw new ShapeError('stackEpisodes: expected at least one task, got none')
   const [S, D] = tasks[0].support.shape
   const Q = tasks[0].query.shape[0]
