@@ -1,5 +1,7 @@
-import { existsSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
+import process from 'node:process'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { root } from '../bootstrap/workspace.mjs'
 import { consumerProject } from '../consumers/project.mjs'
@@ -13,7 +15,7 @@ if (!withChromium)
 describe('packages in a browser', () => {
   let project
   beforeAll(async () => {
-    project = await consumerProject(['@bpf/core', '@bpf/calibration'])
+    project = await consumerProject(['@bpf/core', '@bpf/calibration', '@bpf/fewshot'])
   })
   afterAll(() => project?.remove())
 
@@ -31,6 +33,27 @@ document.title = 'done'
     expect(errors).toEqual([])
     expect(result).toEqual({ backend: 'wasm' })
     expect(logs.length).toBeGreaterThan(0)
+  })
+
+  it(`fewshot labels new classes from five images each, by a saved backbone ${withChromium ? 'on wasm in Chromium' : '(built with Vite)'}`, async () => {
+    copyFileSync(new URL('saved-backbone.mjs', import.meta.url), join(project.folder, 'saved-backbone.mjs'))
+    execFileSync(process.execPath, ['saved-backbone.mjs', 'fewshot/public'], { cwd: project.folder, stdio: ['ignore', 'pipe', 'inherit'] })
+    const site = await buildSite(project.folder, 'fewshot', {
+      'example.ts': readmeExample(join(root, 'packages/fewshot/README.md'), 'In a browser'),
+      'main.ts': `import { getBackend } from '@tensorflow/tfjs-core'
+await import('./example')
+globalThis.result = { backend: getBackend() }
+document.title = 'done'
+`,
+    })
+    if (!withChromium) return
+    const { logs, errors, result } = await openSite(site)
+    expect(errors).toEqual([])
+    expect(result).toEqual({ backend: 'wasm' })
+    const labels = logs.at(-1).split(' ').map(Number)
+    const right = labels.filter((label, i) => label === Math.floor(i / 15)).length
+    expect(labels).toHaveLength(75)
+    expect(right).toBeGreaterThan(67)
   })
 
   it('core and calibration add less than 150 kB gzipped to TensorFlow.js', async () => {

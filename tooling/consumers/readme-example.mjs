@@ -4,13 +4,14 @@ import { TaskError } from '../bootstrap/step.mjs'
 
 /**
  * @param {string} readme - path of a README.md
+ * @param {string} [section] - heading of the section whose example is wanted; default the first of all
  * @returns {string} the code of its first ```ts or ```js block
  * @throws TaskError when there is none
  */
-export function readmeExample(readme) {
-  const block = existsSync(readme)
-    ? /^```(?:ts|typescript|js|javascript|mjs)\n([\s\S]*?)^```/m.exec(readFileSync(readme, 'utf8').replaceAll('\r\n', '\n'))
-    : null
+export function readmeExample(readme, section) {
+  const text = existsSync(readme) ? readFileSync(readme, 'utf8').replaceAll('\r\n', '\n') : ''
+  const start = section === undefined ? 0 : text.indexOf(`\n## ${section}\n`)
+  const block = start < 0 ? null : /^```(?:ts|typescript|js|javascript|mjs)\n([\s\S]*?)^```/m.exec(text.slice(start))
   if (block === null) throw new TaskError(`${readme}: expected an example in a \`\`\`ts block, found none.`)
   return block[1]
 }

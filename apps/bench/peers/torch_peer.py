@@ -351,4 +351,6 @@ workloads = {
     "target-projection-recurrent": target_projection.recurrent,
     "teddy-step": graphs.teddy_step,
     "time-shift": diffusion.time_shift,
+    "unet-sampling": diffusion.unet_sampling,
+    "unet-step": diffusion.unet_step,
 }

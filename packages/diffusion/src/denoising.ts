@@ -3,19 +3,27 @@
  * 2006.11239), denoising score matching, v-prediction, conditional flow matching (Lipman et al. 2023, arXiv 2210.02747) and EDM's
  * preconditioned loss (Karras et al. 2022, arXiv 2206.00364).
  */
-import { DataError, OptionError, tree, valueAndGradWithAux, type Key, type Learner, type Tree } from '@bpf/core'
+import { DataError, OptionError, stopGradient, tree, valueAndGradWithAux, type Key, type Learner, type Tree } from '@bpf/core'
 import { emaUpdate, type Layer, type UNetInput } from '@bpf/core/nn'
 import { adam, applyUpdates, type Optimizer } from '@bpf/core/optim'
 import { fold, normal, randint, uniform } from '@bpf/core/random'
 import * as tf from '@tensorflow/tfjs-core'
 import { edmPrecondition, type Denoiser } from './denoiser'
 import { edmWeight, type LossWeight } from './losses'
-import { checkOutput, checkPrediction, predictionTarget, type Prediction } from './prediction'
+import { checkOutput, checkPrediction, convertPrediction, predictionTarget, type Prediction } from './prediction'
 import { addNoise, type Process } from './process'
+import { dropLabels, labelOf } from './shared/labels'
 import { meanPerSample } from './shared/maths'
 
-/** Data [n, ...dims], and class indices [n] (int32) of a class-conditional network. */
-export type DenoisingBatch = { x: tf.Tensor } | { x: tf.Tensor; label: tf.Tensor }
+/**
+ * Data [n, ...dims]; class indices [n] (int32) of a class-conditional network; and, where data are coupled with their noise (reflow,
+ * minibatch optimal transport), that noise, as x.
+ */
+export type DenoisingBatch =
+  | { x: tf.Tensor }
+  | { x: tf.Tensor; label: tf.Tensor }
+  | { x: tf.Tensor; noise: tf.Tensor }
+  | { x: tf.Tensor; label: tf.Tensor; noise: tf.Tensor }
 
 /** Parameters, their moving average, layer and optimizer state, and the number of steps. */
 export type DenoisingState = { params: Tree; average: Tree; network: Tree; optimizer: Tree; step: tf.Tensor }
@@ -84,6 +92,8 @@ export interface DenoisingOptions {
   labelDropout?: number
   /** γ of input perturbation (Ning et al. 2023, arXiv 2301.11706): x_t is made with ε + γ ξ. Default 0. */
   inputPerturbation?: number
+  /** What stands for x0 in the target, from x_t and t: a teacher's, as in progressive distillation. Default x0 itself. */
+  dataTarget?: (x: tf.Tensor, t: tf.Tensor) => tf.Tensor
   /** Default Adam with rate 1e-3. */
   optimizer?: Optimizer
 }
@@ -94,10 +104,6 @@ export type DenoisingLearner = Omit<Learner<DenoisingState, DenoisingBatch>, 'pr
   readonly prediction: Prediction
   /** The trained model, to be sampled from. The condition is `{ label }`. */
   denoiser(tensors: Pick<DenoisingState, 'params' | 'average' | 'network'>, options?: { average?: boolean }): Denoiser
-}
-
-function labelOf(batch: Tree | undefined): tf.Tensor | undefined {
-  return batch !== undefined && typeof batch === 'object' && 'label' in batch ? (batch as { label: tf.Tensor }).label : undefined
 }
 
 /**
@@ -116,6 +122,7 @@ export function denoising(options: DenoisingOptions): DenoisingLearner {
     nullLabel,
     labelDropout = nullLabel === undefined ? 0 : 0.1,
     inputPerturbation = 0,
+    dataTarget,
   } = options
   const optimizer: Optimizer = options.optimizer ?? adam({ learningRate: 1e-3 })
   const isEdm = options.prediction === 'edm'
@@ -146,13 +153,18 @@ export function denoising(options: DenoisingOptions): DenoisingLearner {
     const { x } = batch
     const n = x.shape[0]
     const t = times(fold(key, 0), n, process)
-    const epsilon = normal(fold(key, 1), x.shape)
+    const epsilon = 'noise' in batch ? batch.noise : normal(fold(key, 1), x.shape)
     const noise = inputPerturbation === 0 ? epsilon : tf.add(epsilon, normal(fold(key, 3), x.shape, { stddev: inputPerturbation }))
     const at = process.coefficientTensors(t)
     const label = labelOf(batch)
     const kept = label === undefined || dropout === 0 ? label : dropLabels(label, nullLabel as number, dropout, fold(key, 2))
-    const output = denoiser.predict(addNoise(process, x, noise, t), t, kept === undefined ? undefined : { label: kept })
-    const error = meanPerSample(tf.squaredDifference(predictionTarget(prediction, x, epsilon, at), output))
+    const noised = addNoise(process, x, noise, t)
+    const output = denoiser.predict(noised, t, kept === undefined ? undefined : { label: kept })
+    const target =
+      dataTarget === undefined
+        ? predictionTarget(prediction, x, epsilon, at)
+        : convertPrediction(stopGradient(dataTarget(noised, t)), 'x0', prediction, noised, at)
+    const error = meanPerSample(tf.squaredDifference(target, output))
     const weight = options.weight ?? (isEdm ? edmWeight({ sigmaData }) : undefined)
     return weight === undefined ? error : tf.mul(error, weight(at, prediction))
   }
@@ -198,11 +210,6 @@ export function denoising(options: DenoisingOptions): DenoisingLearner {
         return { sums: { loss: tf.sum(tf.where(tf.greater(weight, 0), each, tf.zerosLike(each))) }, count: tf.sum(weight) }
       }),
   }
-}
-
-function dropLabels(label: tf.Tensor, nullLabel: number, rate: number, key: Key): tf.Tensor {
-  const dropped = tf.less(uniform(key, label.shape), rate)
-  return tf.where(dropped, tf.fill(label.shape, nullLabel, 'int32'), tf.cast(label, 'int32'))
 }
 
 async function checkData(

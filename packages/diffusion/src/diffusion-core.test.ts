@@ -12,8 +12,9 @@ import { classifierFreeGuidance, classifierGuidance } from './guidance'
 import { annealedLangevin, predictorCorrector } from './langevin'
 import { logLikelihood, solveOde } from './likelihood'
 import { flowMapMlp, timeMlp } from './networks'
-import { convertPrediction, conversion, predictions } from './prediction'
+import { convertPrediction, conversion, predictions, type Prediction } from './prediction'
 import {
+  alphaBarOf,
   discreteProcess,
   driftAndDiffusion,
   edmProcess,
@@ -27,7 +28,6 @@ import {
   energyDistance,
   gaussianKl,
   histogramDistance,
-  minimalAssignment,
   precisionRecall,
   slicedWasserstein,
   straightness,
@@ -130,6 +130,11 @@ describe('processes and predictions', () => {
     expect(() => classifierFreeGuidance(wide, { scale: NaN, unconditional: (c) => c })).toThrow('finite')
     expect(() => solveOde(wide, tf.zeros([1, 2]), { from: 1, to: 0, rtol: 0 })).toThrow('positive')
     expect(() => discreteProcess([0.5, 0.6])).toThrow('decrease')
+    expect(() => alphaBarOf([0.5, 1.5])).toThrow('beta must be in (0, 1], got 1.5 at index 1')
+    expect(() => asPrediction(wide, 'noise' as Prediction)).toThrow("unknown prediction 'noise'")
+    const guided = { solver: ddim(), grid: { steps: 2 }, initial: tf.zeros([2, 2]), condition: tf.zeros([3]) }
+    expect(() => sample(ring.denoiser(vpProcess()), guided)).toThrow('3 rows, x has 2')
+    expect(() => consistencyDistillation({ network, teacher: ring.denoiser(vpProcess()) })).toThrow('edmProcess()')
   })
 })
 
@@ -368,15 +373,6 @@ describe('metrics', () => {
     expect(energyDistance(x, y)).toBeCloseTo(0)
     expect(energyDistance([[0]], [[3]])).toBeCloseTo(6)
     expect(wasserstein2(x, y)).toEqual({ distance: 0, assignment: Int32Array.from([1, 0]) })
-    expect(
-      Array.from(
-        minimalAssignment([
-          [4, 1, 3],
-          [2, 0, 5],
-          [3, 2, 2],
-        ]),
-      ),
-    ).toEqual([1, 0, 2])
     expect(slicedWasserstein([[0], [1]], [[2], [3]], { key: random.key(0) })).toBeCloseTo(2)
     expect(precisionRecall([[0], [1], [2]], [[0], [1], [2]], { k: 1 })).toEqual({ precision: 1, recall: 1 })
     expect(histogramDistance(x, y, { range: 2 })).toEqual({ l1: 0, kl: 0 })

@@ -11,6 +11,7 @@ import * as tf from '@tensorflow/tfjs-core'
 import { asPrediction, type Denoiser } from './denoiser'
 import type { FlowMapInput } from './networks'
 import { addNoise, type Process } from './process'
+import { dropLabels, labelOf } from './shared/labels'
 import { perSample, sumPerSample } from './shared/maths'
 
 /** h(x, s, t) or g(x, s, t): x [n, ...dims], s and t [n] → as x. */
@@ -36,7 +37,7 @@ export function ctmJump(g: TwoTimeFunction, x: tf.Tensor, s: tf.Tensor, t: tf.Te
 export function meanFlowTarget(h: TwoTimeFunction, x: tf.Tensor, s: tf.Tensor, t: tf.Tensor, u: tf.Tensor) {
   const at = { x, s, t }
   const direction = { x: u, s: tf.onesLike(s), t: tf.zerosLike(t) }
-  const { value, tangent } = jvp((point: FlowMapInput) => h(point.x, point.s, point.t), at, direction)
+  const { value, tangent } = jvp((point: typeof at) => h(point.x, point.s, point.t), at, direction)
   return { value, derivative: tangent, target: tf.sub(u, tf.mul(tangent, perSample(tf.sub(s, t), x))) }
 }
 
@@ -56,19 +57,43 @@ export interface MeanFlowOptions {
   times?: { mean?: number; stddev?: number }
   /** p of the adaptive weight 1/(‖Δ‖² + 1e-3)^p. Default 1; 0 is the plain squared error. */
   power?: number
+  /**
+   * Guidance without a classifier learned into the map, so that it costs nothing when sampling: the velocity is
+   * w u + (1 − w) h(x, s, s | no class). Batches need labels.
+   */
+  guidance?: MeanFlowGuidance
   /** Memory of the moving average, with warm-up. Default 0.999. */
   emaDecay?: number
   /** Default Adam with rate 1e-3. */
   optimizer?: Optimizer
 }
 
-/** A learner of a two-time function over batches `{ x }`. */
-export type FlowMapLearner = Omit<Learner<FlowMapState, { x: tf.Tensor }>, 'predict'> & {
-  /** h (MeanFlow) or g (CTM) of a state; of the averaged parameters with `average`. */
-  flowMap(tensors: Pick<FlowMapState, 'params' | 'average'>, options?: { average?: boolean }): TwoTimeFunction
+/** Guidance of {@link meanFlow}. */
+export interface MeanFlowGuidance {
+  /** w: 1 is none. */
+  scale: number
+  /** The label of no class (network.nullLabel). */
+  nullLabel: number
+  /** Share of labels that are replaced by it. Default 0.1. */
+  labelDropout?: number
 }
 
-type FlowMapLoss = (network: (params: Tree) => TwoTimeFunction, params: Tree, state: FlowMapState, x: tf.Tensor, key: Key) => tf.Tensor
+/** Data [n, ...dims], and class indices [n] (int32) of a class-conditional map. */
+export type FlowMapBatch = { x: tf.Tensor } | { x: tf.Tensor; label: tf.Tensor }
+
+/** A learner of a two-time function. */
+export type FlowMapLearner = Omit<Learner<FlowMapState, FlowMapBatch>, 'predict'> & {
+  /** h (MeanFlow) or g (CTM) of a state; of the averaged parameters with `average`, and of the classes `label` [n]. */
+  flowMap(tensors: Pick<FlowMapState, 'params' | 'average'>, options?: { average?: boolean; label?: tf.Tensor }): TwoTimeFunction
+}
+
+type FlowMapLoss = (
+  network: (params: Tree, label?: tf.Tensor) => TwoTimeFunction,
+  params: Tree,
+  state: FlowMapState,
+  batch: FlowMapBatch,
+  key: Key,
+) => tf.Tensor
 
 interface FlowMapLearnerOptions {
   network: Layer<Tree, Tree, FlowMapInput>
@@ -81,11 +106,11 @@ function flowMapLearner(where: string, { network, emaDecay, warmUp, ...rest }: F
   const optimizer: Optimizer = rest.optimizer ?? adam({ learningRate: 1e-3 })
   if (!(emaDecay >= 0 && emaDecay < 1)) throw new OptionError(`${where}: emaDecay must be in [0, 1), got ${emaDecay}`)
   const apply =
-    (params: Tree): TwoTimeFunction =>
+    (params: Tree, label?: tf.Tensor): TwoTimeFunction =>
     (x, s, t) =>
-      network.apply(params, {}, { x, s, t }, { training: false }).y
+      network.apply(params, {}, label === undefined ? { x, s, t } : { x, s, t, label }, { training: false }).y
   return {
-    flowMap: (tensors, { average = false } = {}) => apply(average ? tensors.average : tensors.params),
+    flowMap: (tensors, { average = false, label } = {}) => apply(average ? tensors.average : tensors.params, label),
     init(key, sample) {
       const { params } = network.init(key, { x: sample.x.shape.slice(1), s: [], t: [] })
       return {
@@ -93,9 +118,9 @@ function flowMapLearner(where: string, { network, emaDecay, warmUp, ...rest }: F
         host: null,
       }
     },
-    step: (tensors, { x }, key) =>
+    step: (tensors, batch, key) =>
       tree.tidy(() => {
-        const { value, grads } = valueAndGrad((params: Tree) => loss(apply, params, tensors, x, key))(tensors.params)
+        const { value, grads } = valueAndGrad((params: Tree) => loss(apply, params, tensors, batch, key))(tensors.params)
         const { updates, state } = optimizer.update(grads, tensors.optimizer, tensors.params)
         const params = applyUpdates(tensors.params, updates)
         const average = emaUpdate(tensors.average, params, warmUp ? { decay: emaDecay, step: tensors.step } : { decay: emaDecay })
@@ -120,19 +145,31 @@ function timePairs(key: Key, n: number, tMax: number, { mean = -0.4, stddev = 1 
  * @throws OptionError for a share outside of [0, 1], a negative power, or a decay outside of [0, 1)
  */
 export function meanFlow(options: MeanFlowOptions): FlowMapLearner {
-  const { process, network, teacher, equalTimes = 0.75, times, power = 1, emaDecay = 0.999, optimizer } = options
+  const { process, network, teacher, equalTimes = 0.75, times, power = 1, guidance, emaDecay = 0.999, optimizer } = options
   if (!(equalTimes >= 0 && equalTimes <= 1)) throw new OptionError(`meanFlow: equalTimes must be in [0, 1], got ${equalTimes}`)
   if (!(power >= 0)) throw new OptionError(`meanFlow: power must be at least 0, got ${power}`)
+  const { scale = 1, nullLabel = 0, labelDropout = 0.1 } = guidance ?? {}
+  if (!Number.isFinite(scale)) throw new OptionError(`meanFlow: guidance.scale must be finite, got ${scale}`)
+  if (!(labelDropout >= 0 && labelDropout <= 1)) {
+    throw new OptionError(`meanFlow: guidance.labelDropout must be in [0, 1], got ${labelDropout}`)
+  }
   const velocity = teacher === undefined ? undefined : asPrediction(teacher, 'velocity')
-  return flowMapLearner('meanFlow', { network, emaDecay, warmUp: true, optimizer }, (h, params, _, x0, key) => {
+  return flowMapLearner('meanFlow', { network, emaDecay, warmUp: true, optimizer }, (network, params, _, batch, key) => {
+    const { x: x0 } = batch
+    const given = labelOf(batch)
+    if (guidance !== undefined && given === undefined) throw new OptionError('meanFlow: guidance needs batches with label')
+    const label = given === undefined || guidance === undefined ? given : dropLabels(given, nullLabel, labelDropout, fold(key, 2))
+    const h = network(params, label)
     const { s, t } = timePairs(fold(key, 0), x0.shape[0], process.tMax, times, equalTimes)
     const epsilon = normal(fold(key, 1), x0.shape)
     const x = addNoise(process, x0, epsilon, s)
     const { dalpha, dsigma } = process.coefficientTensors(s)
     const own = (): tf.Tensor => tf.add(tf.mul(x0, perSample(dalpha, x0)), tf.mul(epsilon, perSample(dsigma, x0)))
-    const u = velocity === undefined ? own() : velocity.predict(x, s)
-    const target = stopGradient(meanFlowTarget(h(params), x, s, t, u).target)
-    const squared = sumPerSample(tf.squaredDifference(h(params)(x, s, t), target))
+    const plain = velocity === undefined ? own() : velocity.predict(x, s)
+    const free = (): tf.Tensor => stopGradient(network(params, tf.fill([x0.shape[0]], nullLabel, 'int32'))(x, s, s))
+    const u = guidance === undefined || scale === 1 ? plain : tf.add(tf.mul(plain, scale), tf.mul(free(), 1 - scale))
+    const target = stopGradient(meanFlowTarget(h, x, s, t, u).target)
+    const squared = sumPerSample(tf.squaredDifference(h(x, s, t), target))
     if (power === 0) return tf.mean(squared)
     return tf.mean(tf.div(squared, tf.pow(tf.add(stopGradient(squared), 1e-3), power)))
   })
@@ -242,7 +279,7 @@ export function ctm(options: CtmOptions): FlowMapLearner {
       return { ...result, y: tf.add(skip, tf.mul(result.y, tf.div(tf.mul(perSample(s, x), sigmaData), root))) }
     },
   }
-  return flowMapLearner('ctm', { network: wrapped, emaDecay, warmUp: false, optimizer }, (g, params, state, x0, key) => {
+  return flowMapLearner('ctm', { network: wrapped, emaDecay, warmUp: false, optimizer }, (g, params, state, { x: x0 }, key) => {
     const n = x0.shape[0]
     const level = (position: tf.Tensor): tf.Tensor => tf.pow(tf.add(tf.mul(position, to - from), from), rho)
     const top = uniform(fold(key, 0), [n], { low: 0.05, high: 1 })

@@ -1,6 +1,7 @@
 export * from './consistency'
 export * from './denoiser'
 export * from './denoising'
+export * from './distillation'
 export * from './flow-map'
 export * from './gaussian-mixture'
 export * from './guidance'

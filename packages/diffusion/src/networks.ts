@@ -79,33 +79,43 @@ export function timeMlp(options: TimeMlpOptions = {}): Layer<MlpParams, Empty, U
   }
 }
 
-/** What networks of flow maps take: the state at s, and the times from and to, s ≥ t. */
-export type FlowMapInput = { x: tf.Tensor; s: tf.Tensor; t: tf.Tensor }
+/** What networks of flow maps take: the state at s, the times from and to, s ≥ t, and class indices [n], where there are classes. */
+export type FlowMapInput = { x: tf.Tensor; s: tf.Tensor; t: tf.Tensor } | { x: tf.Tensor; s: tf.Tensor; t: tf.Tensor; label: tf.Tensor }
 
 /** Options of {@link flowMapMlp}. */
 export interface FlowMapMlpOptions {
   /** Widths of the hidden layers. Default [64, 64, 64]. */
   hidden?: readonly number[]
+  /** Number of classes; a null class is added, whose index is `classes`. Default none. */
+  classes?: number
 }
 
 /**
  * A perceptron of a flow map: features s, t, s − t, 1 and sin, cos of πs, πt, 2πs, 2πt. The times aren't scaled up, since a
  * derivative by them would be.
  *
- * @returns a layer from `{ x [n, d], s [n], t [n] }` to [n, d]
+ * @returns a layer from `{ x [n, d], s [n], t [n], label? [n] int32 }` to [n, d]
  */
-export function flowMapMlp({ hidden = [64, 64, 64] }: FlowMapMlpOptions = {}): Layer<MlpParams, Empty, FlowMapInput> {
+export function flowMapMlp({ hidden = [64, 64, 64], classes }: FlowMapMlpOptions = {}): Layer<MlpParams, Empty, FlowMapInput> & {
+  nullLabel: number | undefined
+} {
   if (hidden.length === 0) throw new OptionError('flowMapMlp: hidden must name at least one width')
+  const classColumns = classes === undefined ? 0 : classes + 1
   return {
+    nullLabel: classes,
     init(key, { x }) {
       const d = checkPoints('flowMapMlp', x)
-      return { params: stack([...hidden, d]).init(key, d + 12), state: {}, outputShape: [d] }
+      return { params: stack([...hidden, d]).init(key, d + 12 + classColumns), state: {}, outputShape: [d] }
     },
-    apply(params, _, { x, s, t }) {
+    apply(params, _, input) {
+      const { x, s, t } = input
       const [from, to] = [tf.reshape(s, [-1, 1]), tf.reshape(t, [-1, 1])]
       const angles = tf.concat([from, to, tf.mul(from, 2), tf.mul(to, 2)], 1)
       const turned = tf.mul(angles, Math.PI)
-      const features = tf.concat([from, to, tf.sub(from, to), tf.onesLike(from), tf.sin(turned), tf.cos(turned)], 1)
+      const times = [from, to, tf.sub(from, to), tf.onesLike(from), tf.sin(turned), tf.cos(turned)]
+      const ids = 'label' in input ? input.label : tf.fill([from.shape[0]], classes ?? 0, 'int32')
+      const chosen = classes === undefined ? [] : [tf.cast(tf.oneHot(tf.cast(ids, 'int32') as tf.Tensor1D, classColumns), 'float32')]
+      const features = tf.concat([...times, ...chosen], 1)
       return { y: stack([...hidden, x.shape[1] as number]).apply(params, x, features), state: {} }
     },
   }

@@ -1,11 +1,12 @@
 /**
  * Distances between samples and their data, on the host in double precision; Fréchet distance and MMD are in `@bpf/core/metrics`.
  * Energy distance: Székely and Rizzo 2013; sliced Wasserstein: Bonneel et al. 2015; precision and recall: Kynkäänniemi et al.
- * 2019, arXiv 1904.06991; assignment: Jonker and Volgenant 1987.
+ * 2019, arXiv 1904.06991.
  */
 import { DataError, OptionError, ShapeError, type Key } from '@bpf/core'
 import { readMatrix, type MatrixInput } from '@bpf/core/data'
 import { normalArray } from '@bpf/core/random'
+import { linearAssignment } from '@bpf/core/solve'
 
 /** Rows of a sample. */
 interface Points {
@@ -130,82 +131,23 @@ export function precisionRecall(samples: MatrixInput, data: MatrixInput, { k = 3
 }
 
 /**
- * The assignment of rows to columns with the least total cost (the Hungarian method with shortest augmenting paths, n³).
- *
- * @param cost - [n, n] row-major
- * @returns the column of each row, [n]
- * @throws ShapeError unless the matrix is square, OptionError for more than 1,000 rows
- */
-export function minimalAssignment(cost: MatrixInput): Int32Array {
-  const { rows: n, cols, data } = readMatrix(cost, 'minimalAssignment: cost')
-  if (n !== cols) throw new ShapeError(`minimalAssignment: cost must be square, got [${n}, ${cols}]`)
-  if (n > 1000) throw new OptionError(`minimalAssignment: at most 1,000 rows, got ${n}; it takes n³ time`)
-  // Rows and columns count from 1; 0 is the free column the search starts from.
-  const rowPotential = new Float64Array(n + 1)
-  const columnPotential = new Float64Array(n + 1)
-  const rowOf = new Int32Array(n + 1)
-  for (let row = 1; row <= n; row++) augment(row, { n, data, rowPotential, columnPotential, rowOf })
-  const assignment = new Int32Array(n)
-  for (let column = 1; column <= n; column++) assignment[rowOf[column] - 1] = column - 1
-  return assignment
-}
-
-interface Matching {
-  n: number
-  data: ArrayLike<number>
-  rowPotential: Float64Array
-  columnPotential: Float64Array
-  rowOf: Int32Array
-}
-
-/** Adds one row to the matching along the shortest path to a free column. */
-function augment(row: number, { n, data, rowPotential, columnPotential, rowOf }: Matching): void {
-  const least = new Float64Array(n + 1).fill(Infinity)
-  const before = new Int32Array(n + 1)
-  const isDone = new Uint8Array(n + 1)
-  rowOf[0] = row
-  let column = 0
-  do {
-    isDone[column] = 1
-    const current = rowOf[column]
-    let [delta, next] = [Infinity, 0]
-    for (let j = 1; j <= n; j++) {
-      if (isDone[j] === 1) continue
-      const reduced = data[(current - 1) * n + j - 1] - rowPotential[current] - columnPotential[j]
-      if (reduced < least[j]) [least[j], before[j]] = [reduced, column]
-      if (least[j] < delta) [delta, next] = [least[j], j]
-    }
-    for (let j = 0; j <= n; j++) {
-      if (isDone[j] === 1) {
-        rowPotential[rowOf[j]] += delta
-        columnPotential[j] -= delta
-      } else least[j] -= delta
-    }
-    column = next
-  } while (rowOf[column] !== 0)
-  while (column !== 0) {
-    rowOf[column] = rowOf[before[column]]
-    column = before[column]
-  }
-}
-
-/**
  * Exact Wasserstein-2 distance between two samples of the same size, at most 1,000 points, and the pairing that attains it (which
  * is also minibatch optimal transport's).
  *
  * @param x - [n, d]
  * @param y - [n, d]
  * @returns the distance, and for each row of x the row of y
+ * @throws ShapeError for different sizes, OptionError for more than 1,000 rows
  */
 export function wasserstein2(x: MatrixInput, y: MatrixInput): { distance: number; assignment: Int32Array } {
   const [a, b] = readPair('wasserstein2', x, y)
   const n = a.rows
   if (b.rows !== n) throw new ShapeError(`wasserstein2: both samples need the same number of rows, got ${n} and ${b.rows}`)
+  if (n > 1000) throw new OptionError(`wasserstein2: at most 1,000 rows, got ${n}; it takes n³ time`)
   const cost = new Float64Array(n * n)
   for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) cost[i * n + j] = distance(a, i, b, j) ** 2
-  const assignment = minimalAssignment({ data: cost, shape: [n, n] })
-  const total = assignment.reduce((sum, j, i) => sum + cost[i * n + j], 0)
-  return { distance: Math.sqrt(total / n), assignment }
+  const { columns, cost: total } = linearAssignment({ data: cost, shape: [n, n] })
+  return { distance: Math.sqrt(total / n), assignment: columns }
 }
 
 /** Options of {@link histogramDistance}. */

@@ -1,15 +1,5 @@
-import { DataError, ShapeError } from '@bpf/core'
-import { bestColumns, checkFeatures, checkLabels, classMeans, squaredDistances, type FeatureMatrix } from './shared/matrix'
-
-function prototypesOf(support: FeatureMatrix, supportLabels: ArrayLike<number>, query: FeatureMatrix): { C: Float64Array; K: number } {
-  checkFeatures('support', support)
-  checkFeatures('query', query)
-  if (support.shape[1] !== query.shape[1]) {
-    throw new ShapeError(`query: expected ${support.shape[1]} columns like the support, got ${query.shape[1]}`)
-  }
-  const K = checkLabels('supportLabels', supportLabels, support.shape[0])
-  return { C: classMeans(support, supportLabels, K), K }
-}
+import { DataError } from '@bpf/core'
+import { bestColumns, checkFeatures, checkTask, classMeans, squaredDistances, type FeatureMatrix } from './shared/matrix'
 
 /**
  * Nearest class mean, SimpleShot's classifier: argmin_k ‖q − c_k‖ with c_k the mean of the support of class k.
@@ -21,8 +11,8 @@ function prototypesOf(support: FeatureMatrix, supportLabels: ArrayLike<number>, 
  * @throws ShapeError, DataError on bad input
  */
 export function nearestMean(support: FeatureMatrix, supportLabels: ArrayLike<number>, query: FeatureMatrix): Int32Array {
-  const { C, K } = prototypesOf(support, supportLabels, query)
-  return bestColumns(squaredDistances(query, C), K, 1)
+  const K = checkTask({ support, supportLabels, query })
+  return bestColumns(squaredDistances(query, classMeans(support, supportLabels, K)), K, 1)
 }
 
 /**
@@ -35,21 +25,37 @@ export function nearestMean(support: FeatureMatrix, supportLabels: ArrayLike<num
  * @throws ShapeError, DataError on bad input, also when a class mean is zero
  */
 export function cosineClassifier(support: FeatureMatrix, supportLabels: ArrayLike<number>, query: FeatureMatrix): Int32Array {
-  const [rows, D] = support.shape
-  const data = Float64Array.from(support.data)
-  for (let i = 0; i < rows; i++) scaleRow(data, i, D, 'support row')
-  const { C, K } = prototypesOf({ data, shape: support.shape }, supportLabels, query)
-  for (let k = 0; k < K; k++) scaleRow(C, k, D, 'mean of class')
-  const scores = new Float64Array(query.shape[0] * K)
-  for (let i = 0; i < query.shape[0]; i++) {
-    for (let k = 0; k < K; k++) for (let d = 0; d < D; d++) scores[i * K + k] += query.data[i * D + d] * C[k * D + d]
-  }
-  return bestColumns(scores, K, -1)
+  const K = checkTask({ support, supportLabels, query })
+  const directions = prototypesOf(unitRows(support, 'cosineClassifier: support row'), supportLabels, K, 'cosineClassifier')
+  return bestColumns(cosineScores(query, directions), K, -1)
 }
 
-function scaleRow(data: Float64Array, row: number, D: number, name: string): void {
-  const values = data.subarray(row * D, (row + 1) * D)
-  const norm = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0))
-  if (norm === 0) throw new DataError(`cosineClassifier: ${name} ${row} is zero, which has no direction`)
-  for (let d = 0; d < D; d++) values[d] /= norm
+/** Directions [K, D] of the class means of rows of norm 1. */
+export function prototypesOf(unit: FeatureMatrix, labels: ArrayLike<number>, K: number, where: string): Float64Array {
+  const means: FeatureMatrix = { data: classMeans(unit, labels, K), shape: [K, unit.shape[1]] }
+  return unitRows(means, `${where}: mean of class`).data as Float64Array
+}
+
+/** Products [n, K] of rows with directions [K, D]. */
+export function cosineScores({ data, shape: [rows, D] }: FeatureMatrix, directions: Float64Array): Float64Array {
+  const K = directions.length / D
+  const scores = new Float64Array(rows * K)
+  for (let i = 0; i < rows; i++) {
+    for (let k = 0; k < K; k++) for (let d = 0; d < D; d++) scores[i * K + k] += data[i * D + d] * directions[k * D + d]
+  }
+  return scores
+}
+
+/** Rows of norm 1. @throws DataError naming the first row that is zero */
+export function unitRows(x: FeatureMatrix, name: string): FeatureMatrix {
+  checkFeatures(name, x)
+  const D = x.shape[1]
+  const data = Float64Array.from(x.data)
+  for (let row = 0; row < x.shape[0]; row++) {
+    const values = data.subarray(row * D, (row + 1) * D)
+    const norm = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0))
+    if (norm === 0) throw new DataError(`${name} ${row} is zero, which has no direction`)
+    for (let d = 0; d < D; d++) values[d] /= norm
+  }
+  return { data, shape: x.shape }
 }

@@ -123,6 +123,16 @@ describe('sparseMatMul', () => {
     expect(account(product, x).peakBytes).toBeLessThan(0.5 * src.length * d * 4)
   })
 
+  it('of weights by degree, which weighs rows and not entries, is the same compiled', () => {
+    const { row, column, value } = gcn(1).adjacency(randomGraph(key(3), { nodes: 3000, edges: 30_000 }))
+    const x = normal(key(5), [3000, 64])
+    for (const weights of [value, value.map((w, e) => w * (1 + (e % 2) / 100))]) {
+      const matrix = sparseTensors(sparseArrays(3000, row, column, weights))
+      const product = (h: tf.Tensor) => sparseMatMul(matrix, h)
+      expect(worst(compile(product)(x), product(x))).toBeLessThan(2e-6)
+    }
+  })
+
   it('memory grows with the edges, not with the square of the nodes', () => {
     const bytes = (nodes: number): number => {
       const matrix = sparseTensors(sparseArrays(nodes, ...ends(nodes)))

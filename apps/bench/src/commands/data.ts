@@ -1,6 +1,6 @@
 import { DataError } from '@bpf/core'
 import { download, contentHash } from '../data/download'
-import { dataSet, howToGet, locate } from '../data/open'
+import { dataSet, fromNpm, howToGet, locate } from '../data/open'
 import { checkPlaces, downloadFolder, fileIn, type Places } from '../data/places'
 import { dataSets, filesOf, type DataSet } from '../data/sets'
 import { readMnistPackage } from '../data/mnist-package'
@@ -67,8 +67,7 @@ export async function getData(name: string, options: DataOptions, terminal: Term
     report(set, found, 'is here already', options, terminal)
     return 0
   }
-  if (set.files === undefined || set.name === 'digits')
-    throw new DataError(`data set ${name} is not on this machine: ${howToGet(set, where)}`)
+  if (fromNpm(set) || set.name === 'digits') throw new DataError(`data set ${name} is not on this machine: ${howToGet(set, where)}`)
   const folder = downloadFolder(set, where)
   for (const file of filesOf(set)) {
     await download(file, folder, {
@@ -97,7 +96,7 @@ export async function checkData(asked: readonly string[], options: DataOptions, 
       outcomes.push({ name: set.name, status: 'absent', detail: howToGet(set, where) })
       continue
     }
-    const problem = set.files === undefined ? await problemOfPackage(folder) : problemOfFiles(set, folder)
+    const problem = fromNpm(set) ? await problemOfPackage(folder) : problemOfFiles(set, folder)
     outcomes.push({ name: set.name, status: problem === undefined ? 'good' : 'bad', detail: problem ?? folder })
   }
   const { green, red, yellow } = terminal.colors

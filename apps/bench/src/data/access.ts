@@ -1,7 +1,7 @@
 /** Data sets the bench knows by name. */
-export type DataSetName = 'digits' | 'mnist-10k' | 'fashion-mnist'
+export type DataSetName = 'digits' | 'mnist-10k' | 'fashion-mnist' | 'omniglot-small'
 
-/** Which part of a set: `all` where the set comes in one piece (digits, mnist-10k), else `train` or `test`. */
+/** Which part of a set: `all` where the set comes in one piece (digits, mnist-10k, omniglot-small), else `train` or `test`. */
 export type Split = 'all' | 'train' | 'test'
 
 /** Grey images and their labels, in a fixed order. */
@@ -26,6 +26,8 @@ export interface DataAccess {
   readonly folders: readonly string[]
   /** @throws DataError that says where the set was looked for and how to get it */
   load(name: DataSetName, split?: Split): Promise<LabelledImages>
+  /** Whether a set is on this machine. */
+  has(name: DataSetName): boolean
   /** The first of these sets that is on this machine: `await data.firstFound(['fashion-mnist', 'mnist-10k'])`. */
   firstFound(names: readonly DataSetName[]): Promise<DataSetName>
 }

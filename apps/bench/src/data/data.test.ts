@@ -130,7 +130,7 @@ describe('data check and list', () => {
     const folder = newFolder()
     writeSmallFashion(folder)
     expect(await checkData([], { dataDir: folder }, terminal)).toBe(1)
-    expect(terminal.stdout.at(-1)).toMatch(
+    expect(terminal.stdout.at(-2)).toMatch(
       /^bad {5}fashion-mnist: .*train-images.*sha256 of the content is [0-9a-f]{64}, expected c59f468a/,
     )
   })
@@ -139,7 +139,7 @@ describe('data check and list', () => {
     const terminal = recordingTerminal({ env: { BPF_CACHE_DIR: newFolder() } })
     expect(listData({ json: true }, terminal)).toBe(0)
     const rows = JSON.parse(terminal.stdout.join('\n')) as { name: string; licence: string }[]
-    expect(rows.map(({ name }) => name)).toEqual(['digits', 'mnist-10k', 'fashion-mnist'])
+    expect(rows.map(({ name }) => name)).toEqual(['digits', 'mnist-10k', 'fashion-mnist', 'omniglot-small'])
     expect(rows.every(({ licence }) => licence.length > 0)).toBe(true)
   })
 })

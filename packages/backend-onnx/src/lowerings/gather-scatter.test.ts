@@ -106,6 +106,30 @@ describe('scattering', () => {
     traced.dispose()
   })
 
+  it('a sum of weighed rows is the same whether or not the weights are products of factors for both ends', async () => {
+    await tf.setBackend('onnx')
+    const [n, entries, width] = [400, 6000, 16]
+    // Some destinations have no entry, and entries of 0 to 19 touch no others: two parts.
+    const to = Int32Array.from({ length: entries }, (_, e) => (e < 20 ? 0 : 2 + Math.floor((e * (n - 10)) / entries)))
+    const from = Int32Array.from(to, (i, e) => (i === 0 ? 1 : 2 + ((e * 7919 + i) % (n - 2))))
+    const factor = (i: number): number => 1 / Math.sqrt(1 + (i % 7))
+    const products = Float32Array.from(to, (i, e) => factor(i) * factor(from[e] + 3))
+    const broken = products.slice()
+    broken[entries - 1] *= 1.001
+    const [zero, negative] = [products.map((w, e) => (e % 9 === 0 ? 0 : w)), products.map((w) => -w)]
+    const x = tf.tensor2d(sample([n, width], 1).values as number[], [n, width])
+    for (const weights of [products, broken, zero, negative]) {
+      const sum = (h: tf.Tensor): tf.Tensor => {
+        const rows = tf.mul(tf.tensor2d(weights, [entries, 1]), tf.gather(h, tf.tensor1d(from, 'int32')))
+        return tf.scatterND(tf.tensor2d(to, [entries, 1], 'int32'), rows, [n, width])
+      }
+      const traced = trace((h) => [sum(h)], [{ shape: [n, width], dtype: 'float32' }])
+      const [compiled] = traced.run([x])
+      expect(tf.max(tf.abs(tf.sub(compiled, sum(x)))).dataSync()[0]).toBeLessThan(2e-6)
+      traced.dispose()
+    }
+  })
+
   it('the last of several writes to a place stays', async () => {
     const places = { values: Array.from({ length: 300 }, (_, i) => i % 3), shape: [300, 1], dtype: 'int32' as const }
     const updates = { values: Array.from({ length: 600 }, (_, i) => i), shape: [300, 2] }

@@ -3,6 +3,7 @@ import { binary, cast, constant, expand, filled, gather, reduce, reshape, scalar
 import { sizeOf, type Graph, type Value } from '../graph'
 import { defineLowerings, type LoweringContext } from '../lowering'
 import { positiveAxis } from './reduction'
+import { separateWeights } from './separable'
 import { toFloat } from './special'
 
 function numbers(count: number): number[] {
@@ -62,6 +63,9 @@ function scatter(g: Graph, data: Value, indices: Value, updates: Value, reductio
   return g.op('ScatterND', [data, positions, rows], data.shape, data.type, { reduction: { string: reduction } })
 }
 
+/** Sums over fewer gathered values are left as they are. */
+const smallProduct = 2 ** 14
+
 /** Values of one part of a sum over gathered rows: small enough to stay in the cache between the operators. */
 const partSize = 2 ** 17
 
@@ -101,19 +105,36 @@ function cuts(sorted: ArrayLike<number>, length: number): number[] | undefined {
   return [...out, sorted.length]
 }
 
+/** The gathered rows without weights on entries, where those are products: weighed before, and `after` for the sums. */
+function separatedRows(
+  g: Graph,
+  gathered: { x: Value; rows: Value; weight: Value | undefined },
+  destinations: ArrayLike<number>,
+  count: number,
+): { x: Value; rows: Value; weight: Value | undefined; after?: Float32Array } {
+  const { x, rows, weight } = gathered
+  const indices = constantValues(rows)
+  // Rounding the factors is nothing in single precision, but all of the error in double.
+  if (weight?.constant === undefined || sizeOf(weight.shape) === 1 || weight.type !== 'float32' || indices === undefined) return gathered
+  const factors = separateWeights(weight.constant as Float32Array, destinations, indices, [count, x.shape[0]])
+  if (factors === undefined) return gathered
+  const before = g.constant(factors.b, [x.shape[0], 1], 'float32')
+  return { x: binary(g, 'Mul', before, x), rows, weight: undefined, after: factors.a }
+}
+
 /**
  * Σ of gathered rows by destination, a sparse product. All of them at once would go through memory three times (gathered,
  * weighed, added); where the destinations are known and sorted, parts with destinations of their own stay in the cache.
  */
 function scatterInParts(g: Graph, shape: readonly number[], indices: Value, updates: Value): Value | undefined {
-  if (shape.length !== 2 || sizeOf(updates.shape) <= 2 * partSize || !g.made(updates)) return undefined
+  if (shape.length !== 2 || sizeOf(updates.shape) <= smallProduct || !g.made(updates)) return undefined
   const gathered = gatheredRows(updates)
   const destinations = constantValues(indices)
   if (gathered === undefined || destinations === undefined) return undefined
   const width = shape[1]
-  const places = cuts(destinations, Math.ceil(partSize / width))
+  const places = cuts(destinations, sizeOf(updates.shape) <= 2 * partSize ? destinations.length : Math.ceil(partSize / width))
   if (places === undefined) return undefined
-  const { x, rows, weight } = gathered
+  const { x, rows, weight, after } = separatedRows(g, gathered, destinations, shape[0])
   let done = 0
   const parts = places.slice(0, -1).map((from, i) => {
     const to = places[i + 1]
@@ -128,8 +149,9 @@ function scatterInParts(g: Graph, shape: readonly number[], indices: Value, upda
       weight === undefined ? taken : binary(g, 'Mul', sizeOf(weight.shape) === 1 ? weight : part(weight), taken),
       'add',
     )
+    const scale = after?.slice(done, end)
     done = end
-    return sum
+    return scale === undefined ? sum : binary(g, 'Mul', g.constant(scale, [scale.length, 1], 'float32'), sum)
   })
   return parts.length === 1 ? parts[0] : g.op('Concat', parts, shape, x.type, { axis: { int: 0 } })
 }

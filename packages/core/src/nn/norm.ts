@@ -211,12 +211,16 @@ export function groupNorm<Mode extends 'learned' | 'none' = 'learned'>(
     },
     (params, x) => {
       const channels = x.shape[x.rank - 1]
-      const batch = x.shape[0]
-      const grouped = tf.reshape(x, [batch, x.size / (batch * channels), groups, channels / groups])
-      const centred = tf.sub(grouped, tf.mean(grouped, [1, 3], true))
-      const normalised = tf.reshape(finish(centred, tf.mean(tf.square(centred), [1, 3], true), epsilon, undefined), x.shape)
-      const affineParams = scaleOffsetOf(params)
-      return affineParams === undefined ? normalised : tf.add(tf.mul(normalised, affineParams.scale), affineParams.offset)
+      const inside = x.shape.slice(1, -1).map((_, i) => i + 1)
+      const perChannel = [x.shape[0], ...inside.map(() => 1), channels]
+      // Means of groups are means of their channels' means: x keeps its shape, and with it the layout of a convolution before it.
+      const groupMean = (values: tf.Tensor): tf.Tensor => {
+        const means = inside.length === 0 ? values : tf.mean(values, inside)
+        const grouped = tf.mean(tf.reshape(means, [x.shape[0], groups, channels / groups]), 2, true)
+        return tf.reshape(tf.tile(grouped, [1, 1, channels / groups]), perChannel)
+      }
+      const centred = tf.sub(x, groupMean(x))
+      return finish(centred, groupMean(tf.square(centred)), epsilon, scaleOffsetOf(params))
     },
   )
 }

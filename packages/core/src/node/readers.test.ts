@@ -2,11 +2,12 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { zipSync } from 'fflate'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { isBpfError } from '../errors'
 import { numpyFiles } from '../data/__fixtures__/numpy-files'
-import { readCifar10, readCifar100, readCsv, readIdx, readImageFolder, readNpy, readNpz } from './index'
+import { readCifar10, readCifar100, readCsv, readIdx, readImageArchive, readImageFolder, readNpy, readNpz } from './index'
 
 let folder: string
 beforeAll(async () => {
@@ -132,5 +133,49 @@ describe('readImageFolder', () => {
   it('says how to get sharp', async () => {
     const load = (): Promise<never> => Promise.reject(new Error('Cannot find package'))
     await expect(readImageFolder(folder, { load })).rejects.toThrow(/needs the package sharp; install it: npm i sharp/)
+  })
+})
+
+describe('readImageArchive', () => {
+  const square = (grey: number, size = 3): Promise<Buffer> =>
+    sharp({ create: { width: size, height: size, channels: 3, background: { r: grey, g: grey, b: grey } } })
+      .png()
+      .toBuffer()
+  const archive = async (files: Record<string, Uint8Array>): Promise<Uint8Array> => Promise.resolve(zipSync(files, { level: 0 }))
+
+  it('reads images by folder, below a folder that holds all, and resizes', async () => {
+    const files = {
+      'set/Greek/character02/b.png': await square(200),
+      'set/Greek/character01/a.png': await square(10),
+      'set/Latin/character01/c.png': await square(90),
+      'set/readme.txt': Uint8Array.of(1),
+      'set/Latin/character01/.hidden.png': Uint8Array.of(1),
+    }
+    const path = await write('characters.zip', await archive(files))
+    const { images, labels, classes, files: names } = await readImageArchive(path, { channels: 1 })
+    expect(classes).toEqual(['Greek/character01', 'Greek/character02', 'Latin/character01'])
+    expect([...labels.data]).toEqual([0, 1, 2])
+    expect([images.shape, images.data[0], images.data[9], images.data[18]]).toEqual([[3, 3, 3, 1], 10, 200, 90])
+    expect(names[0]).toBe('set/Greek/character01/a.png')
+    expect((await readImageArchive(path, { size: [2, 4] })).images.shape).toEqual([3, 2, 4, 3])
+  })
+
+  it('names archive, image and place of what is wrong', async () => {
+    const good = await archive({ 'a/1.png': await square(1), 'b/2.png': await square(2) })
+    const short = await write('short.zip', good.subarray(0, 60))
+    await expect(readImageArchive(short)).rejects.toThrow(`${short}: byte 60: expected a zip end record before here`)
+    const flipped = Uint8Array.from(good)
+    flipped[70] ^= 255
+    const damaged = await write('damaged.zip', flipped)
+    await expect(readImageArchive(damaged)).rejects.toThrow(/damaged\.zip \(a\/1\.png\): byte 37: .*the file is damaged/)
+    const text = await write('text.zip', await archive({ 'a/1.png': Uint8Array.of(1, 2, 3) }))
+    await expect(readImageArchive(text)).rejects.toThrow(/text\.zip \(a\/1\.png\): expected a whole PNG or JPEG image/)
+    const sizes = await write('sizes.zip', await archive({ 'a/1.png': await square(1), 'b/2.png': await square(2, 4) }))
+    await expect(readImageArchive(sizes)).rejects.toThrow(/sizes\.zip \(b\/2\.png\): expected 3×3 pixels like a\/1\.png, got 4×4/)
+    const loose = await write('loose.zip', await archive({ '1.png': await square(1) }))
+    await expect(readImageArchive(loose)).rejects.toThrow(/loose\.zip \(1\.png\): expected an image in the folder of its class/)
+    const none = await write('none.zip', await archive({ 'a.txt': Uint8Array.of(1) }))
+    await expect(readImageArchive(none)).rejects.toThrow(/none\.zip: expected PNG or JPEG images/)
+    await expect(readImageArchive(text, { load: () => Promise.reject(new Error('gone')) })).rejects.toThrow(/npm i sharp/)
   })
 })

@@ -1,3 +1,4 @@
+export { linearAssignment } from './assignment'
 export { lbfgs, type LbfgsOptions, type LbfgsResult, type ValueAndGradient } from './lbfgs'
 export { findRoot, minimizeBounded, type ScalarOptions } from './scalar'
 export { conjugateGradient, type ConjugateGradientOptions, type ConjugateGradientResult } from './conjugate-gradient'

@@ -33,6 +33,29 @@ export function checkLabels(name: string, labels: ArrayLike<number>, rows: numbe
   return top + 1
 }
 
+/** Checks the features and labels of a task. @returns K */
+export function checkTask(task: { support: FeatureMatrix; supportLabels: ArrayLike<number>; query: FeatureMatrix }): number {
+  checkFeatures('support', task.support)
+  checkFeatures('query', task.query)
+  if (task.query.shape[1] !== task.support.shape[1]) {
+    throw new ShapeError(`query: expected ${task.support.shape[1]} columns like the support, got ${task.query.shape[1]}`)
+  }
+  return checkLabels('supportLabels', task.supportLabels, task.support.shape[0])
+}
+
+/**
+ * Some rows of features.
+ *
+ * @param features - [n, D]
+ * @param rows - [m], from 0 to n − 1
+ * @returns [m, D], a copy in the same precision
+ */
+export function selectRows({ data, shape: [, D] }: FeatureMatrix, rows: ArrayLike<number>): FeatureMatrix {
+  const out = data instanceof Float32Array ? new Float32Array(rows.length * D) : new Float64Array(rows.length * D)
+  for (let i = 0; i < rows.length; i++) out.set(data.subarray(rows[i] * D, (rows[i] + 1) * D), i * D)
+  return { data: out, shape: [rows.length, D] }
+}
+
 /** Where products of features are taken: float32 on the backend, or in double precision on the host. */
 export type Products = 'native' | 'float64'
 

@@ -4,13 +4,14 @@
  */
 import { OptionError, ShapeError } from '@bpf/core'
 import { fold, uniformArray, type Key } from '@bpf/core/random'
-import { bestColumns, checkFeatures, checkLabels, classMeans, squaredDistances, type FeatureMatrix, type Products } from '../shared/matrix'
+import { bestColumns, checkFeatures, checkTask, classMeans, squaredDistances, type FeatureMatrix, type Products } from '../shared/matrix'
 import { estimateSigma, knnAffinity, type Affinity } from './affinity'
 import { boundOptimise, multiply } from './bound-optimiser'
 import { kernelMedoids, meanShift } from './prototypes'
 
 export { denseAffinity, estimateSigma, knnAffinity, type Affinity, type AffinityOptions } from './affinity'
 export { boundEnergy, boundOptimise, type BoundOptions } from './bound-optimiser'
+export { clusterEpisodes, stackEpisodes, type EpisodeBatch, type EpisodeClusterOptions, type EpisodeClustering } from './episode-batch'
 export { meanShift } from './prototypes'
 
 /** `kmeans` and `kmodes` are without the Laplacian; `slk-means`, `slk-ms` (mean shift) and `slk-bo` (modes among the points) with it. */
@@ -85,11 +86,8 @@ export function transductiveCluster(
   { support, supportLabels, query }: TransductiveInput,
   options: ClusterOptions & { supervision?: 'init' | 'clamp'; shift?: boolean } = {},
 ): Clustering & { shift: Float64Array } {
-  checkFeatures('support', support)
-  checkFeatures('query', query)
+  const K = checkTask({ support, supportLabels, query })
   const [S, D] = support.shape
-  if (query.shape[1] !== D) throw new ShapeError(`query: expected ${D} columns like the support, got ${query.shape[1]}`)
-  const K = checkLabels('supportLabels', supportLabels, S)
   const shift = options.shift === false ? new Float64Array(D) : meanShiftOf(support, query)
   const X = joined(support, query, shift)
   const prototypes = classMeans(support, supportLabels, K)
@@ -181,7 +179,8 @@ function plusPlus(X: FeatureMatrix, K: number, key: Key, products: Products): Fl
   return seeds
 }
 
-function checkOptions({ mode, lambda, sigma, affinity, psdShift, ...rest }: ClusterOptions, N: number): void {
+/** @internal */
+export function checkOptions({ mode, lambda, sigma, affinity, psdShift, ...rest }: ClusterOptions, N: number): void {
   if (mode !== undefined && !modes.includes(mode)) throw new OptionError(`mode should be one of ${modes.join(', ')}, got ${String(mode)}`)
   if (lambda !== undefined && !(lambda >= 0 && lambda < Infinity)) throw new OptionError(`lambda should be at least 0, got ${lambda}`)
   if (sigma !== undefined && !(sigma > 0)) throw new OptionError(`sigma should be above 0, got ${sigma}`)

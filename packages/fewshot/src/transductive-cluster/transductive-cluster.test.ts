@@ -1,9 +1,11 @@
-import { useBackend } from '@bpf/core'
+import { compile, useBackend } from '@bpf/core'
 import { fold, key, normalArray, permutationArray, uniformArray } from '@bpf/core/random'
 import { describe, expect, it } from 'vitest'
 import { bestColumns, classMeans, squaredDistances, type FeatureMatrix } from '../shared/matrix'
 import { multiply } from './bound-optimiser'
 import {
+  clusterEpisodes,
+  stackEpisodes,
   boundEnergy,
   boundOptimise,
   denseAffinity,
@@ -13,6 +15,7 @@ import {
   transductiveCluster,
   type Affinity,
   type ClusterMode,
+  type EpisodeBatch,
 } from './index'
 
 const modes: ClusterMode[] = ['kmeans', 'kmodes', 'slk-means', 'slk-ms', 'slk-bo']
@@ -91,6 +94,19 @@ describe('bound optimiser', () => {
     const energy = (psdShift: number) =>
       boundEnergy(Y, new Float64Array(N * K), knnAffinity(X, { knn: 3, symmetrize: true, psdShift }), lambda / 2)
     expect(energy(c) - energy(0)).toBeCloseTo((-lambda * c * N) / 2, 10)
+  })
+
+  it('never raises the objective from round to round without the Laplacian', () => {
+    for (let seed = 0; seed < 40; seed++) {
+      const { support, supportLabels, query } = task(seed, { K: 2 + (seed % 4), shots: 1 + (seed % 2), distance: 0.5 + (seed % 3) })
+      for (const mode of ['kmeans', 'kmodes'] as const) {
+        const { energies } = transductiveCluster({ support, supportLabels, query }, { mode, lambda: 0, outerTolerance: 0 })
+        energies.forEach((energy, round) => {
+          // Mean shift stops a little before its fixed point.
+          if (round > 0) expect(energy, mode).toBeLessThanOrEqual(energies[round - 1] + 1e-6 * Math.abs(energies[round - 1]))
+        })
+      }
+    }
   })
 
   it('gives positive rows that sum to 1, and one-hot supports when clamped', () => {
@@ -249,5 +265,35 @@ describe('clustering without labels', () => {
     const after = process.memoryUsage()
     expect(assignments.length).toBe(20_000 * 20)
     expect(after.rss - before.rss).toBeLessThan(500e6)
+  })
+})
+
+describe('many episodes at once', () => {
+  it('gives each episode what it gets alone, in every mode', async () => {
+    await useBackend('onnx')
+    const tasks = [11, 12, 13, 14, 15].map((seed) => task(seed, { distance: 1.5, shots: 2 }))
+    const { batch, ways } = stackEpisodes(tasks)
+    for (const mode of modes) {
+      const options = { mode, lambda: 0.4, supervision: mode === 'slk-means' ? ('clamp' as const) : ('init' as const) }
+      const together = compile((episodes: EpisodeBatch) => clusterEpisodes(episodes, { ways, ...options }))(batch)
+      const [labels, iterations, sigma] = [together.labels.arraySync(), together.iterations.arraySync(), together.sigma.arraySync()]
+      tasks.forEach((one, e) => {
+        const alone = transductiveCluster(one, options)
+        expect((labels as number[][])[e], mode).toEqual(Array.from(alone.labels))
+        expect((iterations as number[])[e], mode).toBe(alone.iterations)
+        expect((sigma as number[])[e], mode).toBeCloseTo(alone.sigma ?? 0, 4)
+      })
+    }
+  })
+
+  it('names the task that is not like the first, and options that make no sense', () => {
+    const one = task(1)
+    expect(() => stackEpisodes([])).toThrow(/at least one task/)
+    expect(() => stackEpisodes([one, task(2, { queries: 9 })])).toThrow(/task 1: expected support \[4, 6\] and query \[32, 6\]/)
+    expect(() => stackEpisodes([one, { ...one, supportLabels: [0, 1, 2, 2] }])).toThrow(/task 1: expected 4 classes/)
+    const { batch, ways } = stackEpisodes([one])
+    expect(() => clusterEpisodes(batch, { ways, knn: 1 })).toThrow(/knn should be an integer from 2/)
+    expect(() => clusterEpisodes(batch, { ways: 9 })).toThrow(/ways should be an integer from 1 to the 4 supports/)
+    expect(() => clusterEpisodes(batch, { ways, lambda: -1 })).toThrow(/lambda should be at least 0/)
   })
 })
