@@ -273,7 +273,7 @@ describe('bad usage', () => {
     ['start --budget soon', 2, /--budget: expected a duration like 90s or 2m, got 'soon'/],
     ['start al', 2, /'al' is not one of all/],
     ['report /no/such/folder', 2, /there is no results.json in \/no\/such\/folder/],
-    ['data get digist', 2, /'digist' is not one of digits, mnist-10k, fashion-mnist \(did you mean digits\?\)/],
+    ['data get digist', 2, /'digist' is not one of digits, mnist-10k, fashion-mnist, omniglot-small \(did you mean digits\?\)/],
     ['data chekc', 2, /unknown command 'chekc' \(did you mean check\?\)/],
     ['perf --pairs 3', 2, /--pairs: expected a whole number of at least 7, got '3'/],
     ['perf --peer troch', 2, /did you mean torch\?/],
