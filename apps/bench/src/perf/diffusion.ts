@@ -114,12 +114,15 @@ const unetTask = {
 /** A training step of a small U-Net. */
 export const unetStep = training(unetTask)
 
+/** A rate would say that steps train. */
+const { learningRate: _, ...sampled } = images
+
 /** A whole trajectory of a small U-Net as one native call. */
 export const unetSampling: Workload = {
   name: 'unet-sampling',
   description: `DDIM, ${images.steps} steps for ${images.batch} images of ${images.size} × ${images.size}, U-Net of the velocity`,
   peers: ['torch'],
-  settings: images,
+  settings: sampled,
   bound: 1.3,
   repeat: 1,
   inputs: () => trainingInputs(unetTask),
