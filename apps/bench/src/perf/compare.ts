@@ -1,5 +1,6 @@
 import { loadavg } from 'node:os'
 import process from 'node:process'
+import { setTimeout } from 'node:timers/promises'
 import { BpfError, useBackend, type BackendChoice, type BackendName } from '@bpf/core'
 import { startPeer, type Timing } from './peer'
 import type { PeerName, Python } from '../python'
@@ -46,6 +47,14 @@ const checkedSteps = 3
 
 /** Pairs that begin within this time are not counted. */
 const warmUpMs = 2000
+
+/**
+ * Threads that have done their work look out for more before they sleep, for some 10 ms in PyTorch's OpenMP: on a machine of two
+ * cores that halves what the other side gets. Each side waits until the other's sleep, and then gets warm again untimed.
+ */
+const settleMs = 50
+/** For so long each side takes steps that are not timed, until caches and clocks are as in a long training. */
+const againMs = 200
 
 /** A step of a slow backend that takes longer than this is timed once. */
 const slowStepMs = 1000
@@ -176,13 +185,20 @@ async function timeAgainstPeer(
     for (let step = 0; step < checkedSteps; step++) losses.push(await ours.step())
     checkSameLosses(workload.name, losses, await peer.steps(checkedSteps))
     const times: { ours: Timing; theirs: Timing }[] = []
+    let before = { ours: await timeSteps(ours, 1), theirs: await peer.time(1) }
     // What counts is a long training: first caches and just-in-time compilers get warm, on both sides.
     const begun = performance.now()
     while (times.length < pairs) {
       signal.throwIfAborted()
       const isWarm = performance.now() - begun > warmUpMs
+      const warm = ({ ms }: Timing): number => Math.max(1, Math.ceil(againMs / ms))
+      await setTimeout(settleMs)
+      await timeSteps(ours, warm(before.ours))
       const mine = await timeSteps(ours, workload.repeat)
+      await setTimeout(settleMs)
+      await peer.time(warm(before.theirs))
       const theirs = await peer.time(workload.repeat)
+      before = { ours: mine, theirs }
       if (isWarm) times.push({ ours: mine, theirs })
       bar.update(times.length, `${mine.ms.toFixed(2)} ms, ${name} ${theirs.ms.toFixed(2)} ms`)
     }
