@@ -3,12 +3,13 @@
  * combinations of the state, the predictions so far, those of earlier steps and fresh noise; so is the next state. One engine
  * runs all tables: a trajectory is one native call through `scan`, and the numbers come from double precision.
  */
-import { compile, DataError, OptionError, scan, ShapeError, type Key, type Tree } from '@bpf/core'
+import { compile, OptionError, scan, ShapeError, type Key, type Tree } from '@bpf/core'
 import { fold, normal } from '@bpf/core/random'
 import * as tf from '@tensorflow/tfjs-core'
 import { checkCondition, type Denoiser } from './denoiser'
 import { checkOutput, conversion, convertPrediction, type Prediction } from './prediction'
 import type { Process } from './process'
+import { checkFinite, firstState, type Beginning } from './shared/trajectory'
 import type { PerSampleSolver } from './solvers/per-sample'
 import type { TimeGrid } from './time-grid'
 
@@ -53,16 +54,10 @@ export function functionEvaluations(solver: Solver, model: Pick<Denoiser, 'proce
 }
 
 /** Options of {@link sample}. */
-export interface SampleOptions {
+export interface SampleOptions extends Beginning {
   solver: Solver
   /** Steps and their spacing, or the times. */
   grid: TimeGrid
-  /** [n, ...dims] of the samples: the first state is drawn. Give this or `initial`. */
-  shape?: readonly number[]
-  /** The first state x_T, [n, ...dims]. */
-  initial?: tf.Tensor
-  /** For the first state and for stochastic solvers. */
-  key?: Key
   /** What the model is conditioned on; leaves [n, …]. */
   condition?: Tree
   /** Noise of each step, [steps, n, ...dims], in place of the key's. */
@@ -131,26 +126,6 @@ export async function generate(model: Denoiser, options: SampleOptions & { onSte
     throw error
   } finally {
     tf.dispose([states, predictions])
-  }
-}
-
-/** @throws DataError that names the step at which the state stopped being finite */
-export async function checkFinite(samples: tf.Tensor, states: tf.Tensor): Promise<void> {
-  const before = await states.data()
-  const size = before.length / states.shape[0]
-  const bad = before.findIndex((value) => !Number.isFinite(value))
-  if (bad >= 0) {
-    const step = Math.floor(bad / size)
-    throw new DataError(
-      step === 0
-        ? 'sample: the first state is not finite'
-        : `sample: the state is not finite after step ${step - 1}; check the model's output there, or clip its data`,
-    )
-  }
-  if ((await samples.data()).some((value) => !Number.isFinite(value))) {
-    throw new DataError(
-      `sample: the state is not finite after step ${states.shape[0] - 1}; check the model's output there, or clip its data`,
-    )
   }
 }
 
@@ -251,7 +226,7 @@ function usesNoise({ stages, next }: Group): boolean {
 function run(model: Denoiser, options: SampleOptions, record: boolean): Trajectory {
   const { solver, grid, key, condition, noises } = options
   const plan = solver.plan(model.process, grid)
-  const initial = firstState(model, options, plan[0].stages[0].time)
+  const initial = firstState('sample', model.process, options, plan[0].stages[0].time)
   checkCondition('sample', initial, condition)
   const memory = memoryOf(plan)
   const groups = groupsOf(model, solver, plan, memory)
@@ -293,13 +268,6 @@ function run(model: Denoiser, options: SampleOptions, record: boolean): Trajecto
   }
   if (!record) return { samples: carry.x, states: carry.x, predictions: carry.x }
   return { samples: carry.x, states: joined((one) => one.states), predictions: joined((one) => one.predictions) }
-}
-
-function firstState(model: Denoiser, { shape, initial, key }: SampleOptions, start: number): tf.Tensor {
-  if (initial !== undefined) return tf.clone(initial)
-  if (shape === undefined) throw new OptionError('sample: give initial (the first state) or shape; neither was given')
-  if (key === undefined) throw new OptionError('sample: drawing the first state needs a key')
-  return normal(fold(key, 0), shape, { stddev: model.process.priorStddev(start) })
 }
 
 interface StepInputs {

@@ -10,8 +10,9 @@ import * as tf from '@tensorflow/tfjs-core'
 import { checkCondition, type Denoiser } from './denoiser'
 import { checkOutput, convertPrediction } from './prediction'
 import type { DiscreteProcess, Process } from './process'
-import { checkFinite, type Solver } from './sampling'
+import type { Solver } from './sampling'
 import { perSample } from './shared/maths'
+import { checkFinite, firstState, type Beginning } from './shared/trajectory'
 import { ddim } from './solvers/ddim'
 import type { PerSampleSolver, Places, Remembered } from './solvers/per-sample'
 import { checkSteps } from './time-grid'
@@ -41,7 +42,7 @@ export type IndexGrid =
   | { indices: readonly number[] }
 
 /** Options of {@link sampleTimeShift}. */
-export interface TimeShiftOptions extends Partial<TimeWindow> {
+export interface TimeShiftOptions extends Partial<TimeWindow>, Beginning {
   grid: IndexGrid
   /** `ddim()` (default), `ddpm()`, `eulerAncestral()`, `pndm()`, or `dpmSolverMultistep()` of order 1 or 2. */
   solver?: Solver
@@ -51,12 +52,6 @@ export interface TimeShiftOptions extends Partial<TimeWindow> {
   lastStep?: 'clean' | 'index0'
   /** Scale each state to the variance 1 − ᾱ before its step: a baseline of the reference code. Default false. */
   normalizeVariance?: boolean
-  /** [n, ...dims] of the samples: the first state is drawn. Give this or `initial`. */
-  shape?: readonly number[]
-  /** The first state, [n, ...dims]. */
-  initial?: tf.Tensor
-  /** For the first state and for stochastic solvers. */
-  key?: Key
   /** What the model is conditioned on; leaves [n, …]. */
   condition?: Tree
 }
@@ -287,7 +282,7 @@ function run(where: string, model: Denoiser, options: TimeShiftOptions, record: 
   const plan = planOf(where, model, options)
   const { nominal, solver } = plan
   const steps = nominal.length - 1
-  const initial = firstState(where, options)
+  const initial = firstState(where, plan.process, options, plan.process.tMax)
   checkDimensions(where, initial.shape)
   checkCondition(where, initial, condition)
   if (solver.isNoisy && key === undefined) throw new OptionError(`${where}: the solver draws noise; give a key`)
@@ -351,13 +346,6 @@ function run(where: string, model: Denoiser, options: TimeShiftOptions, record: 
     states: tf.concat(recorded.flatMap((one) => one.states)),
     indices: tf.concat(recorded.flatMap((one) => one.indices)),
   }
-}
-
-function firstState(where: string, { shape, initial, key }: TimeShiftOptions): tf.Tensor {
-  if (initial !== undefined) return tf.clone(initial)
-  if (shape === undefined) throw new OptionError(`${where}: give initial (the first state) or shape; neither was given`)
-  if (key === undefined) throw new OptionError(`${where}: drawing the first state needs a key`)
-  return normal(fold(key, 0), shape)
 }
 
 /**

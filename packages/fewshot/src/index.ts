@@ -33,7 +33,7 @@ export * from './icnn-loss'
 export {
   episodeDataset,
   prototypicalNetwork,
-  type EpisodeBatch,
+  type EpisodeExamples,
   type EpisodeDatasetOptions,
   type ExampleRows,
   type PrototypicalLearner,

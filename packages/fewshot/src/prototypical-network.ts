@@ -20,7 +20,7 @@ import {
 import { groupedLabels } from './shared/embeddings'
 
 /** The examples of an episode, [ways · (shots + queries), …]: all supports, then all queries, each grouped by class. */
-export type EpisodeBatch = { x: tf.Tensor }
+export type EpisodeExamples = { x: tf.Tensor }
 
 /** Parameters and layer state of the backbone, and the optimizer's state. */
 export type PrototypicalState = { params: Tree; network: Tree; optimizer: Tree }
@@ -36,7 +36,7 @@ export interface PrototypicalOptions extends EpisodeOptions, Omit<EpisodeLossOpt
 }
 
 /** A learner of a backbone, and what can be done with a state. */
-export interface PrototypicalLearner extends Learner<PrototypicalState, EpisodeBatch> {
+export interface PrototypicalLearner extends Learner<PrototypicalState, EpisodeExamples> {
   /** Embeddings [n, D] of examples [n, …], as at test time. Traceable. */
   embed(tensors: PrototypicalState, x: tf.Tensor): tf.Tensor
   /**
@@ -162,10 +162,10 @@ export interface EpisodeDatasetOptions extends EpisodeOptions {
  *
  * @param rows - examples
  * @param labels - class of each
- * @returns batches of {@link EpisodeBatch}; for validation the same episodes every time
+ * @returns batches of {@link EpisodeExamples}; for validation the same episodes every time
  * @throws ShapeError when data, shape and labels do not fit; OptionError, DataError as `sampleEpisode`
  */
-export function episodeDataset(rows: ExampleRows, labels: ArrayLike<number>, options: EpisodeDatasetOptions): Dataset<EpisodeBatch> {
+export function episodeDataset(rows: ExampleRows, labels: ArrayLike<number>, options: EpisodeDatasetOptions): Dataset<EpisodeExamples> {
   const { episodes, ...sizes } = options
   const { data, shape, divisor = 1 } = rows
   if (!Number.isInteger(episodes) || episodes < 1) throw new OptionError(`episodeDataset: episodes must be at least 1, got ${episodes}`)
@@ -181,7 +181,7 @@ export function episodeDataset(rows: ExampleRows, labels: ArrayLike<number>, opt
     if (bad >= 0) throw new DataError(`episodeDataset: example ${Math.floor(bad / size)} holds ${data[bad]}; expected finite values`)
   }
   const draw = episodeSampler(labels, sizes)
-  const batch = (key: Key): EpisodeBatch => {
+  const batch = (key: Key): EpisodeExamples => {
     const { support, query } = draw(key)
     const chosen = [...support, ...query]
     const values = new Float32Array(chosen.length * size)
