@@ -12,6 +12,13 @@ const withChromium = existsSync(chromiumPath)
 if (!withChromium)
   console.warn(`${chromiumPath} is not installed: the example is built but not run in a browser (apt-get install chromium).`)
 
+/** Runs a README's example and leaves the backend it ran on. */
+const runExample = `import { getBackend } from '@tensorflow/tfjs-core'
+await import('./example')
+globalThis.result = { backend: getBackend() }
+document.title = 'done'
+`
+
 describe('packages in a browser', () => {
   let project
   beforeAll(async () => {
@@ -22,11 +29,7 @@ describe('packages in a browser', () => {
   it(`the README example of calibration ${withChromium ? 'runs on wasm in Chromium' : 'builds with Vite'}`, async () => {
     const site = await buildSite(project.folder, 'example', {
       'example.ts': readmeExample(join(root, 'packages/calibration/README.md')),
-      'main.ts': `import { getBackend } from '@tensorflow/tfjs-core'
-await import('./example')
-globalThis.result = { backend: getBackend() }
-document.title = 'done'
-`,
+      'main.ts': runExample,
     })
     if (!withChromium) return
     const { logs, errors, result } = await openSite(site)
@@ -40,11 +43,7 @@ document.title = 'done'
     execFileSync(process.execPath, ['saved-backbone.mjs', 'fewshot/public'], { cwd: project.folder, stdio: ['ignore', 'pipe', 'inherit'] })
     const site = await buildSite(project.folder, 'fewshot', {
       'example.ts': readmeExample(join(root, 'packages/fewshot/README.md'), 'In a browser'),
-      'main.ts': `import { getBackend } from '@tensorflow/tfjs-core'
-await import('./example')
-globalThis.result = { backend: getBackend() }
-document.title = 'done'
-`,
+      'main.ts': runExample,
     })
     if (!withChromium) return
     const { logs, errors, result } = await openSite(site)

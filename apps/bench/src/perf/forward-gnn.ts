@@ -1,19 +1,8 @@
 import { compile, random, tree, type Key, type Tree } from '@bpf/core'
 import { adam } from '@bpf/core/optim'
-import {
-  createGraph,
-  gcn,
-  normaliseRows,
-  randomGraph,
-  singleForward,
-  splitNodes,
-  wholeGraph,
-  withVirtualNodes,
-  type Graph,
-  type GraphLayer,
-  type GraphStep,
-} from '@bpf/gnn'
+import { gcn, normaliseRows, singleForward, wholeGraph, withVirtualNodes, type Graph, type GraphLayer, type GraphStep } from '@bpf/gnn'
 import * as tf from '@tensorflow/tfjs-core'
+import { counter, labelledGraph } from './labelled-graph'
 import { tensorOf, uniform } from './training'
 import type { InputArray, Workload } from './workload'
 
@@ -22,18 +11,8 @@ const classes = 10
 const learningRate = 1e-3
 const modelKey = random.key(4)
 
-/** A tenth as many nodes as edges, a tenth of them with labels. */
-function labelled(edges: number): Graph {
-  const nodes = edges / 10
-  const { data } = uniform(random.key(1), [nodes, width], 1)
-  const labels = Int32Array.from({ length: nodes }, (_, i) => i % classes)
-  const graph = createGraph({
-    ...randomGraph(random.key(0), { nodes, edges }),
-    labels,
-    features: { data: data as Float32Array, shape: [nodes, width] },
-  })
-  return splitNodes(random.key(2), graph, { train: 0.1, validation: 0.1 })
-}
+/** A tenth as many nodes as edges. */
+const labelled = (edges: number): Graph => labelledGraph({ nodes: edges / 10, edges, columns: width, classes, validation: 0.1 })
 
 /** GCN whose sum over neighbours is taken in every step, as where a layer's input changes (top-down signals). */
 function everyStep(columns: number): GraphLayer {
@@ -42,8 +21,6 @@ function everyStep(columns: number): GraphLayer {
 }
 
 const methodOf = (graph: Graph) => singleForward({ graph, widths: [width], layer: everyStep, optimizer: adam({ learningRate }), epochs: 1 })
-
-const counter = (): GraphStep => ({ index: tf.tensor1d([0], 'int32') })
 
 /** A step of one single-forward layer on a random graph: propagation, loss against virtual nodes, gradients, Adam. */
 function forwardGnnStep(edges: number, repeat: number): Workload {

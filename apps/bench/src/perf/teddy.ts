@@ -1,6 +1,6 @@
 import { compile, random, tree } from '@bpf/core'
-import { createGraph, gcn, randomGraph, sparseStudent, splitNodes, type Graph, type GraphStep } from '@bpf/gnn'
-import * as tf from '@tensorflow/tfjs-core'
+import { gcn, sparseStudent, type Graph } from '@bpf/gnn'
+import { counter, labelledGraph } from './labelled-graph'
 import { uniform } from './training'
 import type { InputArray, Workload } from './workload'
 
@@ -8,23 +8,12 @@ const [nodes, edges, columns, hidden, classes] = [2000, 20_000, 64, 64, 5]
 const [weightSparsity, lambda] = [0.5, 1]
 const modelKey = random.key(4)
 
-function labelled(): Graph {
-  const { data } = uniform(random.key(1), [nodes, columns], 1)
-  const labels = Int32Array.from({ length: nodes }, (_, i) => i % classes)
-  const graph = createGraph({
-    ...randomGraph(random.key(0), { nodes, edges }),
-    labels,
-    features: { data: data as Float32Array, shape: [nodes, columns] },
-  })
-  return splitNodes(random.key(2), graph, { train: 0.1, validation: 0.2 })
-}
+const labelled = (): Graph => labelledGraph({ nodes, edges, columns, classes, validation: 0.2 })
 
 const teacher = () => uniform(random.key(3), [nodes, classes], 1)
 // Without dropout, so that both sides compute the same.
 const studentOf = (graph: Graph) =>
   sparseStudent({ graph, hidden, dropout: 0, weightSparsity, lambda, teacher: teacher().data as Float32Array })
-
-const counter = (): GraphStep => ({ index: tf.tensor1d([0], 'int32') })
 
 /** A step of TEDDY's training: loss with distillation, Adam with weight decay, projection onto half of the weights, evaluation. */
 export const teddyStep: Workload = {
