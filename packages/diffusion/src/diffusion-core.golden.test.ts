@@ -1,7 +1,7 @@
-import { compile, float64Tensor, grad, tree, useBackend } from '@bpf/core'
-import { float32Tolerance, goldenArray, goldenCases, isGoldenArray, mismatch, type GoldenArray } from '@bpf/core/testing'
+import { grad } from '@bpf/core'
+import { goldenArray } from '@bpf/core/testing'
 import * as tf from '@tensorflow/tfjs-core'
-import { describe, expect, it } from 'vitest'
+import { describeGolden, type Compute, type Inputs } from './__fixtures__/golden'
 import { consistencyFunction, consistencyScalings, doublingLevels, levelProbabilities, progressiveLevels } from './consistency'
 import { ctmJump, meanFlowJump, meanFlowTarget } from './flow-map'
 import { gaussianMixture } from './gaussian-mixture'
@@ -26,10 +26,6 @@ import { perSample } from './shared/maths'
 import { ddim, dpmSolverMultistep, dpmSolverSinglestep, euler, eulerAncestral, heun, lms } from './solvers/index'
 import { asPrediction, type Denoiser } from './denoiser'
 import { karrasSigmas, type TimeGrid } from './time-grid'
-
-type Tensors = Record<string, tf.Tensor>
-type Inputs = Record<string, unknown>
-type Compute = (x: Tensors, inputs: Inputs) => Tensors
 
 const flat = (inputs: Inputs, name: string): number[] => goldenArray(inputs, name).data
 const vector = (values: readonly number[]): tf.Tensor => tf.tensor1d([...values])
@@ -188,40 +184,4 @@ const functions: Record<string, Compute> = {
   },
 }
 
-const cases = goldenCases(new URL('../test/golden/', import.meta.url), '55-diffusion-core')
-const values = (value: unknown): number[] => (isGoldenArray(value) ? value.data : [value as number])
-
-describe('55-diffusion-core golden vectors', () => {
-  it('are of functions that the package has', () => {
-    expect(cases.map(({ fn }) => fn).filter((fn) => !Object.hasOwn(functions, fn))).toEqual([])
-  })
-
-  for (const { fn, name, inputs, outputs, tolerance } of cases) {
-    const tensors = (make: (array: GoldenArray) => tf.Tensor): Tensors =>
-      Object.fromEntries(Object.entries(inputs).flatMap(([key, value]) => (isGoldenArray(value) ? [[key, make(value)]] : [])))
-    const single = ({ shape, data }: GoldenArray): tf.Tensor => tf.tensor(Float32Array.from(data), shape)
-    const compute = (x: Tensors): Tensors => functions[fn](x, inputs)
-    const agree = async (computed: Tensors, toleranceOf: (expected: number[]) => { abs: number; rel: number }): Promise<void> => {
-      for (const [key, expected] of Object.entries(outputs)) {
-        expect(computed[key], `${key} is computed`).toBeDefined()
-        expect(mismatch(await computed[key].data(), values(expected), toleranceOf(values(expected))), key).toBeUndefined()
-      }
-    }
-
-    it(`${name}: ${fn} in double precision agrees within the file's tolerance`, async () => {
-      await useBackend('onnx')
-      const double = tensors(({ shape, data }) => float64Tensor(Float64Array.from(data), shape))
-      await agree(compile(compute, { precision: 'float64' })(double), () => tolerance)
-    })
-
-    it(`${name}: ${fn} in float32 agrees within 2e-4 of the largest value, eager and compiled`, async () => {
-      await useBackend('cpu')
-      await agree(
-        tree.tidy(() => compute(tensors(single))),
-        float32Tolerance,
-      )
-      await useBackend('onnx')
-      await agree(compile(compute)(tensors(single)), float32Tolerance)
-    })
-  }
-})
+describeGolden('55-diffusion-core', functions)

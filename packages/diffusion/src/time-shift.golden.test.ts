@@ -1,16 +1,11 @@
-import { compile, float64Tensor, tree, useBackend } from '@bpf/core'
-import { float32Tolerance, goldenArray, goldenCases, isGoldenArray, mismatch, type GoldenArray } from '@bpf/core/testing'
+import { goldenArray } from '@bpf/core/testing'
 import * as tf from '@tensorflow/tfjs-core'
-import { describe, expect, it } from 'vitest'
+import { describeGolden, type Compute, type Inputs, type Tensors } from './__fixtures__/golden'
 import type { Denoiser } from './denoiser'
 import { alphaBarOf, betaSchedule, discreteProcess, type BetaSchedule, type DiscreteProcess } from './process'
 import type { Solver } from './sampling'
 import { ddim, pndm } from './solvers/index'
 import { epsilonScaling, sampleTimeShift, selectTime, timeShiftTrajectory, type TimeShiftOptions } from './time-shift'
-
-type Tensors = Record<string, tf.Tensor>
-type Inputs = Record<string, unknown>
-type Compute = (x: Tensors, inputs: Inputs) => Tensors
 
 const number = (inputs: Inputs, name: string): number => inputs[name] as number
 const vector = (values: readonly number[]): tf.Tensor => tf.tensor1d([...values])
@@ -67,14 +62,15 @@ const functions: Record<string, Compute> = {
   scheduleLinear: schedule('linear'),
   scheduleQuad: schedule('quadratic'),
   scheduleCosine: schedule('cosine'),
-  selectShift({ x, scale }, inputs) {
+  selectShift({ x, scale }, inputs, outputs) {
     const process = processOf(inputs)
     const window = { window: number(inputs, 'window'), cutoff: number(inputs, 'cutoff') }
     const at = (nominal: number): tf.Tensor => {
       const states = tf.mul(tf.mul(x, tf.reshape(scale, [-1, 1])), Math.sqrt(1 - process.alphaBar[nominal]))
       return selectTime(process, states, nominal, window)
     }
-    const names = Object.keys(inputs.outputs as object).filter((name) => name.startsWith('t_'))
+    // Which nominal times are asked for stands in the names of the outputs.
+    const names = Object.keys(outputs).filter((name) => name.startsWith('t_'))
     return Object.fromEntries(names.map((name) => [name, at(Number(name.slice(2)))]))
   },
   sampleEuler: destination(ddim()),
@@ -90,42 +86,4 @@ const functions: Record<string, Compute> = {
   },
 }
 
-const cases = goldenCases(new URL('../test/golden/', import.meta.url), '39-ts-dpm')
-
-describe('39-ts-dpm golden vectors', () => {
-  it('are of functions that the package has', () => {
-    expect(cases.map(({ fn }) => fn).filter((fn) => !Object.hasOwn(functions, fn))).toEqual([])
-  })
-
-  for (const { fn, name, inputs: given, outputs, tolerance } of cases) {
-    // Which nominal times selectShift is asked for stands in the names of its outputs.
-    const inputs = { ...given, outputs }
-    const tensors = (make: (array: GoldenArray) => tf.Tensor): Tensors =>
-      Object.fromEntries(Object.entries(given).flatMap(([key, value]) => (isGoldenArray(value) ? [[key, make(value)]] : [])))
-    const single = ({ shape, data }: GoldenArray): tf.Tensor => tf.tensor(Float32Array.from(data), shape)
-    const compute = (x: Tensors): Tensors => functions[fn](x, inputs)
-    const agree = async (computed: Tensors, toleranceOf: (expected: number[]) => { abs: number; rel: number }): Promise<void> => {
-      for (const key of Object.keys(outputs)) {
-        const expected = goldenArray(outputs, key).data
-        expect(computed[key], `${key} is computed`).toBeDefined()
-        expect(mismatch(await computed[key].data(), expected, toleranceOf(expected)), key).toBeUndefined()
-      }
-    }
-
-    it(`${name}: ${fn} in double precision agrees within the file's tolerance`, async () => {
-      await useBackend('onnx')
-      const double = tensors(({ shape, data }) => float64Tensor(Float64Array.from(data), shape))
-      await agree(compile(compute, { precision: 'float64' })(double), () => tolerance)
-    })
-
-    it(`${name}: ${fn} in float32 agrees within 2e-4 of the largest value, eager and compiled`, async () => {
-      await useBackend('cpu')
-      await agree(
-        tree.tidy(() => compute(tensors(single))),
-        float32Tolerance,
-      )
-      await useBackend('onnx')
-      await agree(compile(compute)(tensors(single)), float32Tolerance)
-    })
-  }
-})
+describeGolden('39-ts-dpm', functions)
