@@ -5,7 +5,7 @@ import type { Denoiser } from './denoiser'
 import { alphaBarOf, betaSchedule, discreteProcess, type BetaSchedule, type DiscreteProcess } from './process'
 import type { Solver } from './sampling'
 import { ddim, pndm } from './solvers/index'
-import { epsilonScaling, sampleTimeShift, selectTime, timeShiftTrajectory, type TimeShiftOptions } from './time-shift'
+import { epsilonScaling, sampleTimeShift, selectTime, timeShiftTrajectory, type TimeShiftOptions } from './time-shift/index'
 
 const number = (inputs: Inputs, name: string): number => inputs[name] as number
 const vector = (values: readonly number[]): tf.Tensor => tf.tensor1d([...values])

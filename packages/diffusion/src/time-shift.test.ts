@@ -18,7 +18,7 @@ import {
   timeShiftEvaluations,
   timeShiftTrajectory,
   type TimeShiftMode,
-} from './time-shift'
+} from './time-shift/index'
 
 await useBackend('onnx')
 
